@@ -1,0 +1,79 @@
+"""What every layer is, and the context it is built in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Protocol
+
+from pydantic import Field
+from torch import nn
+
+from service.blocks.activations import AnyActivation
+from service.blocks.base import Block, OneOf, Shape
+from service.blocks.initializers import AnyInitializer
+from service.blocks.regularizers import Constraint, Regularizer
+
+AUTO = "auto"
+
+
+class ShapeError(ValueError):
+    """A layer cannot take the shape that arrived; `needed` says in words which it can."""
+
+    def __init__(self, needed: str) -> None:
+        self.needed = needed
+        super().__init__(f"needs {needed}")
+
+
+class BuildContext(Protocol):
+    """What a layer may ask of the network that it is built into."""
+
+    @property
+    def outputs(self) -> int | None:
+        """Outputs that the loss and the data call for: the value of `"units": "auto"`."""
+
+    @property
+    def activation(self) -> AnyActivation | None:
+        """The network's default activation; None on the last layer, whose outputs the loss reads."""
+
+    def stack(self, layers: Sequence["AnyLayer"], shape: Shape, field: str) -> nn.Module:
+        """Build the layers of a composite block, one after the other; `field` names them in errors."""
+
+
+class Layer(Block):
+    """A part of a network: takes a batch of one shape and gives a batch of another."""
+
+    family = "layer"
+    stochastic: ClassVar[bool] = False
+    """True when the layer draws random numbers in training and in Monte-Carlo prediction."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")] | None = None
+    """Name of the layer in summaries and weights; default: its type and its position."""
+
+    def build(self, shape: Shape, context: BuildContext) -> nn.Module:
+        """Return the module for inputs of `shape` (no batch dimension, channels first).
+
+        Called on torch's meta device; weights get their values later, from the initializer.
+
+        Raises:
+            ShapeError: The layer cannot take this shape.
+        """
+        raise NotImplementedError
+
+
+class WeightedLayer(Layer):
+    """A layer with a kernel, a bias and an activation behind them."""
+
+    activation: AnyActivation | None = None
+    """Activation behind the layer; default: the network's (`network.activation`), none on the last layer."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    initializer: AnyInitializer | None = None
+    """How the kernel starts; default: the network's, else the one that suits the activation."""
+    bias_initializer: AnyInitializer | None = None
+    """How the bias starts; default: the network's, else zeros."""
+    regularizer: Regularizer | None = None
+    """Penalty on the kernel; default: the network's (`network.regularizer`)."""
+    constraint: Constraint | None = None
+    """Constraint on the kernel after every step; default: the network's."""
+
+
+AnyLayer = Annotated[Layer, OneOf()]

@@ -1,0 +1,1 @@
+"""Tables of data: file formats, profiles of columns, and the way from raw rows to tensors."""

@@ -1,0 +1,37 @@
+"""A table in memory: named columns of equal length."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["number", "category", "tensor"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    `kind` "number": float64 [rows], NaN where missing. "category": object [rows] of str, None where
+    missing. "tensor": [rows, *shape] in the dtype of the file; images as they were uploaded.
+    `indicator` marks numbers that are 0/1 codes of something else (one-hot), which are not scaled.
+    """
+
+    kind: Kind
+    values: NDArray[np.generic]
+    indicator: bool = False
+
+
+Frame = dict[str, Column]
+"""Columns by name, in order."""
+
+
+def rows_of(frame: Frame) -> int:
+    """Return the number of rows."""
+    return len(next(iter(frame.values())).values) if frame else 0
+
+
+def take(frame: Frame, index: NDArray[np.int64]) -> Frame:
+    """Return the rows at `index`."""
+    return {name: Column(c.kind, c.values[index], c.indicator) for name, c in frame.items()}

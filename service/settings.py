@@ -1,0 +1,70 @@
+"""The one place where the environment is read: every setting, its bounds and its default."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Settings of one installation, from `TRAINYARD_*` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".trainyard"), description="Folder of the embedded database, Redis socket, logs and caches.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; unset: SQLite in `home`. PostgreSQL: `postgresql+psycopg://...`."
+    )
+    broker_url: str | None = Field(None, description="Redis URL; unset: the socket `redis.sock` in `home`.")
+    url: str = Field("http://127.0.0.1:8000", description="Where the client commands find the server.")
+    host: str = Field("127.0.0.1", description="Address the server listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 picks a free one.")
+
+    max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest accepted data set file, in bytes.")
+    max_unpacked_bytes: int = Field(16384 * MIB, gt=0, description="Largest data set after unpacking, in bytes.")
+    max_json_bytes: int = Field(64 * MIB, gt=0, description="Largest accepted JSON body, in bytes.")
+    max_columns: int = Field(20_000, gt=0, description="Most columns of a data set.")
+    chunk_bytes: int = Field(4 * MIB, ge=1024, description="Size of the chunks in which bytes are stored.")
+
+    max_parameters: int = Field(1_000_000_000, gt=0, description="Most parameters of a network.")
+    max_predict_rows: int = Field(100_000, gt=0, description="Most rows in one predict request.")
+    max_mc_samples: int = Field(100_000, gt=0, description="Most Monte-Carlo samples a row.")
+    max_predict_values: int = Field(
+        200_000_000, gt=0, description="Most rows x samples x outputs in one predict request."
+    )
+    predict_tile_bytes: int = Field(64 * MIB, ge=MIB, description="Memory for one tile of Monte-Carlo activations.")
+    model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
+    predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")
+
+    slots: int = Field(1, ge=1, description="Jobs one worker trains at the same time.")
+    threads_per_slot: int = Field(0, ge=0, description="Processor threads a job uses; 0: cores divided by slots.")
+    lease_seconds: float = Field(30.0, gt=0, description="How long a silent worker keeps its job.")
+    heartbeat_seconds: float = Field(0.5, gt=0, description="How often a worker extends its lease and reads commands.")
+    checkpoint_seconds: float = Field(15.0, ge=0, description="Seconds between checkpoints, unless the job says otherwise.")
+    reconcile_seconds: float = Field(2.0, gt=0, description="How often queued and lost jobs are looked after.")
+    max_attempts: int = Field(3, ge=1, description="Attempts after which a job that kills its worker fails.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @cached_property
+    def effective_database_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'trainyard.db'}"
+
+    @cached_property
+    def effective_broker_url(self) -> str:
+        """The Redis URL in force."""
+        return self.broker_url or f"redis+socket://{self.home.resolve() / 'redis.sock'}"
+
+    @cached_property
+    def cores(self) -> int:
+        """Processors this process may use."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @cached_property
+    def threads_of_a_job(self) -> int:
+        """Processor threads one job uses."""
+        return self.threads_per_slot or max(1, self.cores // self.slots)

@@ -1,0 +1,155 @@
+"""The job specification: the whole request, canonical and hashable."""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field, field_validator, model_validator
+
+from service.blocks.activations import AnyActivation
+from service.blocks.base import Strict
+from service.blocks.initializers import AnyInitializer
+from service.blocks.layers import AnyLayer
+from service.blocks.losses import AnyLoss
+from service.blocks.metrics import AnyMetric
+from service.blocks.optimizers import AnyOptimizer
+from service.blocks.preprocessing import AnyPreprocessing
+from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
+from service.blocks.schedules import AnySchedule
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class NetworkSpec(Strict):
+    """The layers, and what they share unless they say otherwise."""
+
+    layers: Annotated[list[AnyLayer], Field(min_length=1, max_length=500)]
+    """The layers, first to last. The last one gives the outputs that the loss reads."""
+    activation: AnyActivation | None = None
+    """Default activation of every layer with weights but the last."""
+    initializer: AnyInitializer | None = None
+    """Default initializer of kernels; unset: the one that suits the activation behind the layer."""
+    bias_initializer: AnyInitializer | None = None
+    """Default initializer of biases; unset: zeros."""
+    regularizer: Regularizer | None = None
+    """Default penalty on kernels."""
+    constraint: Constraint | None = None
+    """Default constraint on kernels."""
+
+
+class Split(Strict):
+    """How rows are divided; what is left over trains."""
+
+    validation: Fraction = 0.2
+    """Share of rows that early stopping and the choice of the best weights look at."""
+    test: Fraction = 0.0
+    """Share of rows that are used once, for the final metrics."""
+    stratify: bool | Literal["auto"] = "auto"
+    """Keep the shares of the classes in every part; "auto": for classification, where every class has rows enough."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Seed of the division; default: the seed of the training."""
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train(self) -> "Split":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must leave rows to train on (sum below 1)")
+        return self
+
+
+class RegularizationSpec(Strict):
+    """What keeps the whole network from overfitting."""
+
+    l1: Annotated[float, Field(ge=0)] = 0.0
+    """Penalty on the absolute values of every kernel that has no regularizer of its own."""
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    """Penalty on the squares of every kernel that has no regularizer of its own."""
+    max_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the weights into a unit, for every kernel that has no constraint of its own."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when a metric no longer gets better; default: train all epochs."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Scale the gradient down to this Euclidean norm when it is larger."""
+
+
+class DataSpec(Strict):
+    """Which data, and how it becomes numbers."""
+
+    dataset: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+    """Id of the data set."""
+    target: str | Annotated[list[str], Field(min_length=1)]
+    """Column to predict, or several for regression."""
+    features: Annotated[list[str], Field(min_length=1)] | None = None
+    """Columns to predict from; default: every column but the target."""
+    split: Split = Split()
+    """How rows are divided."""
+    preprocessing: list[AnyPreprocessing] = []
+    """Steps applied to the features, in order; a single step may stand without the list."""
+    target_preprocessing: Literal["standardize", "min_max"] | None = None
+    """Scaling of a regression target; predictions come back in the target's own units."""
+    image_layout: Literal["auto", "channels_last", "channels_first", "none"] = "auto"
+    """Where tensors hold their channels. "auto": [rows, h, w] and [rows, h, w, 1|3|4] are images, other shapes stay."""
+
+    @field_validator("preprocessing", mode="before")
+    @classmethod
+    def _one_step_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str | dict) else value
+
+    @property
+    def targets(self) -> list[str]:
+        """The target columns, as a list."""
+        return [self.target] if isinstance(self.target, str) else list(self.target)
+
+
+class TrainingSpec(Strict):
+    """How long, how many rows at once, from which seed, where."""
+
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """Passes over the training rows."""
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    """Rows in one step."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Everything random follows from it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; "auto": a GPU when the worker has one."""
+    precision: Literal["auto", "float32"] = "auto"
+    """Arithmetic of the step; "auto" is float32."""
+    log_every_steps: Annotated[int, Field(ge=1)] | None = None
+    """Also store `batch_loss` and `learning_rate` every so many steps."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Seconds between checkpoints (at epoch ends); default: the server's setting; 0: at every epoch's end."""
+
+
+class JobSpec(Strict):
+    """A training job: the network, how it learns, from what and for how long."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Name for people; not part of the hash."""
+    network: NetworkSpec
+    """The network."""
+    loss: AnyLoss
+    """What training makes small."""
+    optimizer: AnyOptimizer = Field(default="adam", validate_default=True)  # type: ignore[assignment]
+    """The rule that moves the weights."""
+    schedule: AnySchedule = Field(default="constant", validate_default=True)  # type: ignore[assignment]
+    """How the learning rate changes."""
+    regularization: RegularizationSpec = RegularizationSpec()
+    """What keeps the network from overfitting."""
+    data: DataSpec
+    """Which data."""
+    training: TrainingSpec = TrainingSpec()
+    """How long and where."""
+    metrics: list[AnyMetric] | None = None
+    """What to measure besides the loss; default: what suits the loss."""
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the spec with every default filled in, as JSON values."""
+        return self.model_dump(mode="json")
+
+    def sha256(self) -> str:
+        """Return the hash of what decides the result: everything but the name and the data set's id.
+
+        The data's own hash and this one name the run, wherever and under whatever id the data is stored.
+        """
+        value = self.canonical()
+        del value["name"], value["data"]["dataset"]
+        return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,1 @@
+"""The training side of Trainyard: Celery tasks that own jobs and train networks."""
