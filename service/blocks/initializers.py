@@ -1,21 +1,179 @@
 """How weights start."""
 
-from typing import Annotated
+import math
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from service.blocks.base import Block, OneOf
+
+
+def fans(weight: Tensor) -> tuple[int, int]:
+    """Return (fan_in, fan_out) of a weight [out, in, *kernel]; of a vector, its length for both."""
+    if weight.ndim < 2:
+        return weight.numel(), weight.numel()
+    receptive = math.prod(weight.shape[2:])
+    return weight.shape[1] * receptive, weight.shape[0] * receptive
 
 
 class Initializer(Block):
     """A distribution, or a rule, for the first values of a weight."""
 
     family = "initializer"
+    symmetric: ClassVar[bool] = False
+    """True when every unit starts the same, so that training can never tell them apart."""
 
     def fill(self, weight: Tensor, generator: torch.Generator) -> None:
         """Write the first values into `weight`, [out, in, *kernel] or [out], in place."""
         raise NotImplementedError
+
+
+class Zeros(Initializer):
+    """All zeros: right for biases, keeps units symmetric in kernels."""
+
+    type: Literal["zeros"] = "zeros"
+    symmetric = True
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        weight.zero_()
+
+
+class Constant(Initializer):
+    """The same value everywhere, e.g. 0.01 for biases in front of ReLU."""
+
+    type: Literal["constant"] = "constant"
+    symmetric = True
+    value: float = 0.0
+    """The value."""
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        weight.fill_(self.value)
+
+
+class Normal(Initializer):
+    """Gaussian with the mean and the standard deviation given."""
+
+    type: Literal["normal"] = "normal"
+    mean: float = 0.0
+    """Mean."""
+    std: Annotated[float, Field(gt=0)] = 0.05
+    """Standard deviation."""
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        weight.normal_(self.mean, self.std, generator=generator)
+
+
+class Uniform(Initializer):
+    """Uniform between `low` and `high`."""
+
+    type: Literal["uniform"] = "uniform"
+    low: float = -0.05
+    """Lower end."""
+    high: float = 0.05
+    """Upper end, above `low`."""
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        weight.uniform_(self.low, self.high, generator=generator)
+
+
+class VarianceScaled(Initializer):
+    """Base of the initializers whose variance follows from the fans."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Return the variance the weights start with."""
+        raise NotImplementedError
+
+    def fill_normal(self, weight: Tensor, generator: torch.Generator) -> None:
+        """Draw from a Gaussian of this variance."""
+        weight.normal_(0.0, math.sqrt(self.variance(*fans(weight))), generator=generator)
+
+    def fill_uniform(self, weight: Tensor, generator: torch.Generator) -> None:
+        """Draw from a uniform distribution of this variance: its limit is sqrt(3 * variance)."""
+        limit = math.sqrt(3.0 * self.variance(*fans(weight)))
+        weight.uniform_(-limit, limit, generator=generator)
+
+
+class _Glorot(VarianceScaled):
+    """Variance 2 / (fan_in + fan_out)."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        return 2.0 / (fan_in + fan_out)
+
+
+class _He(VarianceScaled):
+    """Variance 2 / fan_in."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        return 2.0 / fan_in
+
+
+class _LeCun(VarianceScaled):
+    """Variance 1 / fan_in."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        return 1.0 / fan_in
+
+
+class GlorotNormal(_Glorot):
+    """Gaussian of variance 2 / (fan_in + fan_out); suits tanh and sigmoid.
+
+    Reference: Glorot and Bengio 2010, "Understanding the Difficulty of Training Deep Feedforward Networks", eq. 12.
+    """
+
+    type: Literal["glorot_normal"] = "glorot_normal"
+    fill = VarianceScaled.fill_normal
+
+
+class GlorotUniform(_Glorot):
+    """Uniform of variance 2 / (fan_in + fan_out); suits tanh and sigmoid.
+
+    Reference: Glorot and Bengio 2010, "Understanding the Difficulty of Training Deep Feedforward Networks", eq. 16.
+    """
+
+    type: Literal["glorot_uniform"] = "glorot_uniform"
+    fill = VarianceScaled.fill_uniform
+
+
+class HeNormal(_He):
+    """Gaussian of variance 2 / fan_in; suits ReLU and its kin.
+
+    Reference: He et al. 2015, "Delving Deep into Rectifiers", eq. 10.
+    """
+
+    type: Literal["he_normal"] = "he_normal"
+    fill = VarianceScaled.fill_normal
+
+
+class HeUniform(_He):
+    """Uniform of variance 2 / fan_in; suits ReLU and its kin.
+
+    Reference: He et al. 2015, "Delving Deep into Rectifiers", eq. 10.
+    """
+
+    type: Literal["he_uniform"] = "he_uniform"
+    fill = VarianceScaled.fill_uniform
+
+
+class LecunNormal(_LeCun):
+    """Gaussian of variance 1 / fan_in; suits SELU.
+
+    Reference: LeCun et al. 1998, "Efficient BackProp", eq. 16; Klambauer et al. 2017.
+    """
+
+    type: Literal["lecun_normal"] = "lecun_normal"
+    fill = VarianceScaled.fill_normal
+
+
+class LecunUniform(_LeCun):
+    """Uniform of variance 1 / fan_in; suits SELU.
+
+    Reference: LeCun et al. 1998, "Efficient BackProp", eq. 16; Klambauer et al. 2017.
+    """
+
+    type: Literal["lecun_uniform"] = "lecun_uniform"
+    fill = VarianceScaled.fill_uniform
 
 
 AnyInitializer = Annotated[Initializer, OneOf()]

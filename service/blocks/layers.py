@@ -1,18 +1,15 @@
 """What every layer is, and the context it is built in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from service.blocks.activations import AnyActivation
+from service.blocks.activations import Activation, AnyActivation
 from service.blocks.base import Block, OneOf, Shape
 from service.blocks.initializers import AnyInitializer
 from service.blocks.regularizers import Constraint, Regularizer
-
-AUTO = "auto"
 
 
 class ShapeError(ValueError):
@@ -28,10 +25,10 @@ class BuildContext(Protocol):
 
     @property
     def outputs(self) -> int | None:
-        """Outputs that the loss and the data call for: the value of `"units": "auto"`."""
+        """The value of `"units": "auto"`: what the loss and the data call for; None but on the last layer."""
 
     @property
-    def activation(self) -> AnyActivation | None:
+    def activation(self) -> Activation | None:
         """The network's default activation; None on the last layer, whose outputs the loss reads."""
 
     def stack(self, layers: Sequence["AnyLayer"], shape: Shape, field: str) -> nn.Module:
@@ -44,6 +41,8 @@ class Layer(Block):
     family = "layer"
     stochastic: ClassVar[bool] = False
     """True when the layer draws random numbers in training and in Monte-Carlo prediction."""
+    normalizes: ClassVar[bool] = False
+    """True when the layer subtracts a mean, which makes a bias in front of it useless."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")] | None = None
     """Name of the layer in summaries and weights; default: its type and its position."""
@@ -74,6 +73,42 @@ class WeightedLayer(Layer):
     """Penalty on the kernel; default: the network's (`network.regularizer`)."""
     constraint: Constraint | None = None
     """Constraint on the kernel after every step; default: the network's."""
+
+    def activated(self, kernel: nn.Module, context: BuildContext) -> nn.Module:
+        """Return `kernel` with the activation that applies here behind it."""
+        return Activated(kernel, self.activation or context.activation)
+
+    def units_of(self, units: int | str, context: BuildContext) -> int:
+        """Return the number behind a `units` field.
+
+        Raises:
+            ShapeError: "auto" stands elsewhere than on the last layer.
+        """
+        if isinstance(units, int):
+            return units
+        if context.outputs is None:
+            raise ShapeError('a number of units: "auto" stands for the outputs and belongs on the last layer only')
+        return context.outputs
+
+
+class Activated(nn.Module):
+    """A module with a kernel and the activation behind it."""
+
+    def __init__(self, kernel: nn.Module, activation: Activation | None) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.activation = activation.build() if activation is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated output of the kernel."""
+        activated: Tensor = self.activation(self.kernel(x))
+        return activated
+
+
+def need_rank(shape: Shape, rank: int, needed: str) -> None:
+    """Raise ShapeError unless `shape` has `rank` axes."""
+    if len(shape) != rank:
+        raise ShapeError(needed)
 
 
 AnyLayer = Annotated[Layer, OneOf()]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from service.blocks.base import Block, OneOf
 
@@ -43,6 +46,94 @@ class Loss(Block):
     def link(self, output: Tensor) -> Tensor:
         """Return probabilities [..., classes] for classification, means [..., columns] for regression."""
         return output
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of softmax probabilities: -sum_c t_c log p_c, one output a class, in nats."""
+
+    type: Literal["cross_entropy"] = "cross_entropy"
+    task = "classification"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
+
+    def outputs(self, target: Target) -> int:
+        if target.classes is None or len(target.classes) < 2:
+            raise ValueError("cross_entropy needs a target of at least two classes")
+        return len(target.classes)
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
+
+    def link(self, output: Tensor) -> Tensor:
+        return torch.softmax(output, dim=-1)
+
+
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of one sigmoid probability, that of the second of two classes, in nats."""
+
+    type: Literal["binary_cross_entropy"] = "binary_cross_entropy"
+    task = "classification"
+
+    def outputs(self, target: Target) -> int:
+        if target.classes is None or len(target.classes) != 2:
+            found = "none" if target.classes is None else str(len(target.classes))
+            raise ValueError(f"binary_cross_entropy needs a target of exactly two classes, this one has {found}")
+        return 1
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(output[:, 0], target.to(output.dtype), reduction="none")
+
+    def link(self, output: Tensor) -> Tensor:
+        logits = output[..., 0]
+        return torch.stack([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=-1)
+
+
+class RegressionLoss(Loss):
+    """Base of the losses of numbers: the mean over the target columns of an error per value."""
+
+    task = "regression"
+
+    def outputs(self, target: Target) -> int:
+        return target.columns
+
+    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each value, of the shape of both arguments."""
+        raise NotImplementedError
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.per_value(output, target).flatten(1).mean(dim=1)
+
+
+class Mse(RegressionLoss):
+    """Mean squared error: (y - f)^2."""
+
+    type: Literal["mse"] = "mse"
+
+    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
+        return (output - target).square()
+
+
+class Mae(RegressionLoss):
+    """Mean absolute error: |y - f|."""
+
+    type: Literal["mae"] = "mae"
+
+    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
+        return (output - target).abs()
+
+
+class Huber(RegressionLoss):
+    """Squared near zero, linear beyond `delta`: e^2 / 2 for |e| <= delta, delta * (|e| - delta / 2) otherwise.
+
+    Reference: Huber 1964, "Robust Estimation of a Location Parameter".
+    """
+
+    type: Literal["huber"] = "huber"
+    delta: Annotated[float, Field(gt=0)] = 1.0
+    """Error from which the loss grows linearly, in units of the (scaled) target."""
+
+    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
+        return functional.huber_loss(output, target, reduction="none", delta=self.delta)
 
 
 AnyLoss = Annotated[Loss, OneOf()]

@@ -1,25 +1,165 @@
 """Optimizers."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from service.blocks.base import Block, OneOf
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Epsilon = Annotated[float, Field(gt=0, le=1)]
+Parameters = Sequence[nn.Parameter]
 
 
 class Optimizer(Block):
     """A rule that moves weights along the gradient."""
 
     family = "optimizer"
-    learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.001
+    adaptive: ClassVar[bool] = True
+    """True when every weight has a step size of its own."""
+    learning_rate: Annotated[float, Field(gt=0, le=1e9)] = 0.001
     """Step size before the schedule."""
 
-    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return torch's optimizer over `parameters`, fused or foreach where torch has it."""
         raise NotImplementedError
+
+
+class Sgd(Optimizer):
+    """Gradient descent: v = momentum * v + g; w = w - learning_rate * v.
+
+    Reference: Robbins and Monro 1951; Sutskever et al. 2013, "On the Importance of Initialization and Momentum".
+    """
+
+    type: Literal["sgd"] = "sgd"
+    adaptive = False
+    learning_rate: Annotated[float, Field(gt=0, le=1e9)] = 0.01
+    """Step size before the schedule."""
+    momentum: Share = 0.0
+    """Share of the velocity kept from step to step."""
+    nesterov: bool = False
+    """Look ahead along the velocity before taking the gradient."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "Sgd":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov, fused=True
+        )
+
+
+class Rmsprop(Optimizer):
+    """Divide the gradient by a running root mean square: s = rho * s + (1 - rho) * g^2; w = w - lr * g / (sqrt(s) + eps).
+
+    Reference: Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning".
+    """
+
+    type: Literal["rmsprop"] = "rmsprop"
+    rho: Share = 0.9
+    """Share of the running mean square kept from step to step."""
+    momentum: Share = 0.0
+    """Share of the velocity kept from step to step."""
+    epsilon: Epsilon = 1e-7
+    """Added to the root, against division by zero."""
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(
+            parameters, lr=self.learning_rate, alpha=self.rho, eps=self.epsilon, momentum=self.momentum, foreach=True
+        )
+
+
+class Adagrad(Optimizer):
+    """Divide by the root of all squared gradients so far: s = s + g^2; w = w - lr * g / (sqrt(s) + eps).
+
+    Reference: Duchi, Hazan and Singer 2011, "Adaptive Subgradient Methods".
+    """
+
+    type: Literal["adagrad"] = "adagrad"
+    learning_rate: Annotated[float, Field(gt=0, le=1e9)] = 0.01
+    """Step size before the schedule."""
+    initial_accumulator: Annotated[float, Field(ge=0)] = 0.0
+    """Value the sums of squares start from."""
+    epsilon: Epsilon = 1e-7
+    """Added to the root, against division by zero."""
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(
+            parameters,
+            lr=self.learning_rate,
+            initial_accumulator_value=self.initial_accumulator,
+            eps=self.epsilon,
+            foreach=True,
+        )
+
+
+class AdamFamily(Optimizer):
+    """Base of the optimizers with running first and second moments."""
+
+    beta_1: Share = 0.9
+    """Share of the running mean of gradients kept from step to step."""
+    beta_2: Share = 0.999
+    """Share of the running mean of squared gradients kept from step to step."""
+    epsilon: Epsilon = 1e-7
+    """Added to the root, against division by zero."""
+
+
+class Adam(AdamFamily):
+    """Bias-corrected running moments: w = w - lr * m / (sqrt(v) + eps).
+
+    Reference: Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1.
+    """
+
+    type: Literal["adam"] = "adam"
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            parameters, lr=self.learning_rate, betas=(self.beta_1, self.beta_2), eps=self.epsilon, fused=True
+        )
+
+
+class AdamW(AdamFamily):
+    """Adam with weight decay decoupled from the gradient: w = w - lr * decay * w, besides Adam's step.
+
+    Reference: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
+    """
+
+    type: Literal["adamw"] = "adamw"
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    """Share of a kernel taken off, times the learning rate, at every step; biases and scales are exempt."""
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.learning_rate,
+            betas=(self.beta_1, self.beta_2),
+            eps=self.epsilon,
+            fused=True,
+        )
+
+
+class Nadam(AdamFamily):
+    """Adam with Nesterov's look-ahead in the first moment.
+
+    Reference: Dozat 2016, "Incorporating Nesterov Momentum into Adam".
+    """
+
+    type: Literal["nadam"] = "nadam"
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.NAdam(
+            parameters, lr=self.learning_rate, betas=(self.beta_1, self.beta_2), eps=self.epsilon, foreach=True
+        )
 
 
 AnyOptimizer = Annotated[Optimizer, OneOf()]

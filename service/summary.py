@@ -1,0 +1,68 @@
+"""What a network costs: shapes, parameters, multiply-adds and memory, from running it on the meta device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from service.blocks.layers import Layer
+from service.network import META, PROBE_ROWS, LayerRecord, Network
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer. Shapes have no batch dimension; multiply-adds and bytes are those of one row."""
+
+    path: str
+    name: str
+    type: str
+    input_shape: list[int]
+    output_shape: list[int]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """The whole network; memory is an estimate of weights, gradients, optimiser state and activations of a batch."""
+
+    layers: list[LayerSummary]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    training_bytes: int
+
+
+def summarize(network: Network, batch_size: int = 1, optimizer_tensors: int = 2) -> NetworkSummary:
+    """Run every layer of a network on the meta device and add up what it costs."""
+    layers = [_layer(record) for record in network.records if record.path.count("layers[") == 1]
+    weights = sum(layer.parameters for layer in layers) * FLOAT_BYTES
+    activations = sum(layer.activation_bytes for layer in layers)
+    return NetworkSummary(
+        layers=layers,
+        parameters=sum(layer.parameters for layer in layers),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        activation_bytes=activations,
+        # Weights and gradients, the optimiser's tensors, and activations kept forward and made again backward.
+        training_bytes=weights * (2 + optimizer_tensors) + 2 * activations * batch_size,
+    )
+
+
+def _layer(record: LayerRecord) -> LayerSummary:
+    layer: Layer = record.layer
+    module = record.module.to(META)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        out = module(torch.empty(PROBE_ROWS, *record.input_shape, device=META))
+    return LayerSummary(
+        path=record.path,
+        name=record.name,
+        type=layer.type,
+        input_shape=list(record.input_shape),
+        output_shape=list(record.output_shape),
+        parameters=sum(p.numel() for p in module.parameters()),
+        multiply_adds=counter.get_total_flops() // (2 * PROBE_ROWS),
+        activation_bytes=out.numel() // PROBE_ROWS * FLOAT_BYTES,
+    )
