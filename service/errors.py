@@ -8,6 +8,7 @@
     |   `-- IdempotencyMismatch         422 idempotency_mismatch
     |-- MalformedRequest                400 malformed_request
     |-- NotFound                        404 not_found
+    |-- MethodNotAllowed                405 method_not_allowed
     |-- Conflict                        409 conflict
     |   |-- InUse                       409 in_use
     |   |-- WrongState                  409 wrong_state
@@ -106,6 +107,13 @@ class NotFound(TrainyardError):
 
     status = 404
     code = "not_found"
+
+
+class MethodNotAllowed(TrainyardError):
+    """This resource does not know this method."""
+
+    status = 405
+    code = "method_not_allowed"
 
 
 class Conflict(TrainyardError):

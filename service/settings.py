@@ -15,7 +15,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRAINYARD_", frozen=True, extra="ignore")
 
-    home: Path = Field(Path(".trainyard"), description="Folder of the embedded database, Redis socket, logs and caches.")
+    home: Path = Field(Path(".trainyard"), description="Folder of the embedded database, Redis socket and logs.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL; unset: SQLite in `home`. PostgreSQL: `postgresql+psycopg://...`."
     )
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     threads_per_slot: int = Field(0, ge=0, description="Processor threads a job uses; 0: cores divided by slots.")
     lease_seconds: float = Field(30.0, gt=0, description="How long a silent worker keeps its job.")
     heartbeat_seconds: float = Field(0.5, gt=0, description="How often a worker extends its lease and reads commands.")
-    checkpoint_seconds: float = Field(15.0, ge=0, description="Seconds between checkpoints, unless the job says otherwise.")
+    checkpoint_seconds: float = Field(15.0, ge=0, description="Seconds between checkpoints, unless the job says.")
     reconcile_seconds: float = Field(2.0, gt=0, description="How often queued and lost jobs are looked after.")
     max_attempts: int = Field(3, ge=1, description="Attempts after which a job that kills its worker fails.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     def effective_broker_url(self) -> str:
         """The Redis URL in force."""
         return self.broker_url or f"redis+socket://{self.home.resolve() / 'redis.sock'}"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a child process that is to have these settings."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        prefix = self.model_config["env_prefix"]
+        return dict(os.environ) | {f"{prefix}{name.upper()}": str(value) for name, value in values.items()}
 
     @cached_property
     def cores(self) -> int:

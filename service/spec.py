@@ -4,18 +4,19 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from service.blocks.activations import AnyActivation
 from service.blocks.base import Strict
 from service.blocks.initializers import AnyInitializer
 from service.blocks.layers import AnyLayer
 from service.blocks.losses import AnyLoss
-from service.blocks.metrics import AnyMetric
+from service.blocks.metrics import DEFAULT_METRICS, AnyMetric
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
+from service.blocks.values import Says
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -44,7 +45,7 @@ class Split(Strict):
     """Share of rows that early stopping and the choice of the best weights look at."""
     test: Fraction = 0.0
     """Share of rows that are used once, for the final metrics."""
-    stratify: bool | Literal["auto"] = "auto"
+    stratify: Annotated[bool | Literal["auto"], Says('true, false or "auto"')] = "auto"
     """Keep the shares of the classes in every part; "auto": for classification, where every class has rows enough."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Seed of the division; default: the seed of the training."""
@@ -74,9 +75,9 @@ class RegularizationSpec(Strict):
 class DataSpec(Strict):
     """Which data, and how it becomes numbers."""
 
-    dataset: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+    dataset: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$"), Says('an id of a data set: "ds_" and 26 characters')]
     """Id of the data set."""
-    target: str | Annotated[list[str], Field(min_length=1)]
+    target: Annotated[str | Annotated[list[str], Field(min_length=1)], Says("the name of a column, or a list of names")]
     """Column to predict, or several for regression."""
     features: Annotated[list[str], Field(min_length=1)] | None = None
     """Columns to predict from; default: every column but the target."""
@@ -128,9 +129,9 @@ class JobSpec(Strict):
     """The network."""
     loss: AnyLoss
     """What training makes small."""
-    optimizer: AnyOptimizer = Field(default="adam", validate_default=True)  # type: ignore[assignment]
+    optimizer: AnyOptimizer = Field(default="adam")  # type: ignore[assignment]
     """The rule that moves the weights."""
-    schedule: AnySchedule = Field(default="constant", validate_default=True)  # type: ignore[assignment]
+    schedule: AnySchedule = Field(default="constant")  # type: ignore[assignment]
     """How the learning rate changes."""
     regularization: RegularizationSpec = RegularizationSpec()
     """What keeps the network from overfitting."""
@@ -138,12 +139,21 @@ class JobSpec(Strict):
     """Which data."""
     training: TrainingSpec = TrainingSpec()
     """How long and where."""
-    metrics: list[AnyMetric] | None = None
+    metrics: list[AnyMetric] = Field(default=None)  # type: ignore[arg-type]
     """What to measure besides the loss; default: what suits the loss."""
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _measure_what_suits_the_loss(cls, value: object, info: ValidationInfo) -> object:
+        loss = info.data.get("loss")
+        return (DEFAULT_METRICS[loss.task] if loss else []) if value is None else value
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec with every default filled in, as JSON values."""
-        return self.model_dump(mode="json")
+        value = self.model_dump(mode="json")
+        split = value["data"]["split"]
+        split["seed"] = value["training"]["seed"] if split["seed"] is None else split["seed"]
+        return value
 
     def sha256(self) -> str:
         """Return the hash of what decides the result: everything but the name and the data set's id.

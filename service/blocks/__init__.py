@@ -1,4 +1,7 @@
-"""The building blocks. Importing this package imports every family, so that a new file needs no list."""
+"""The building blocks of the language: a block is its JSON form and what it builds, in one class.
+
+Importing the package imports every module in it, so that a new file takes part without being listed.
+"""
 
 import importlib
 import pkgutil

@@ -6,18 +6,22 @@ do: `Annotated[Layer, OneOf()]` accepts every member of the family, tagged by `t
 of one whose fields all have defaults.
 """
 
+import builtins
 import typing
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 B = TypeVar("B", bound="Block")
 
 Shape = tuple[int, ...]
 """A shape without the batch dimension; channels come first."""
+
+TAG = "\x00"
+"""First character of the steps that a tagged union adds to the place of an error; no JSON path shows them."""
 
 
 class Strict(BaseModel):
@@ -53,9 +57,9 @@ class Block(Strict):
         return values[0] if values else None
 
     @classmethod
-    def members(cls) -> dict[str, type[Self]]:
+    def members(cls) -> dict[str, builtins.type[Self]]:
         """Every block of this family by its name, in the order of the names."""
-        found: dict[str, type[Self]] = {}
+        found: dict[str, builtins.type[Self]] = {}
         for member in _descendants(cls):
             tag = member.tag()
             if tag is None:
@@ -81,18 +85,43 @@ class OneOf:
     """Annotation that accepts any member of a block family: `Annotated[Layer, OneOf()]`."""
 
     def __get_pydantic_core_schema__(self, source: type[Block], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return a union tagged by `type` behind a reader that turns a bare name into an object."""
         members = source.members()
         tagged = core_schema.tagged_union_schema(
-            {tag: handler.generate_schema(member) for tag, member in members.items()}, discriminator="type"
+            {TAG + tag: handler.generate_schema(member) for tag, member in members.items()}, discriminator=_choice
         )
-        return core_schema.no_info_before_validator_function(_expand_bare_name, tagged, metadata={"family": source})
+
+        def read(value: object) -> object:
+            return _read(value, source.family, members)
+
+        return core_schema.no_info_before_validator_function(read, tagged, metadata={"family": source})
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the members' schemas and, where defaults serve, their bare names."""
         family: type[Block] = schema["metadata"]["family"]  # type: ignore[typeddict-item]
+        objects = {**handler(schema), "discriminator": {"propertyName": "type"}}
         bare = [tag for tag, member in family.members().items() if member.needs_nothing()]
-        objects = handler(schema)
         return {"anyOf": [{"type": "string", "enum": bare}, objects]} if bare else objects
 
 
-def _expand_bare_name(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
+def _choice(value: Any) -> str:
+    return f"{TAG}{value['type'] if isinstance(value, dict) else value.type}"
+
+
+def _read(value: object, family: str, members: dict[str, Any]) -> object:
+    """Return a block or an object whose `type` is known; a bare name becomes an object."""
+    if isinstance(value, Block):
+        return value
+    if isinstance(value, str):
+        value = {"type": value}
+    kind = "an" if family[0] in "aeiou" else "a"
+    if not isinstance(value, dict):
+        raise PydanticCustomError(
+            "not_a_block", f"must be {kind} {family}: an object with a `type`, or a bare name", {"allowed": [*members]}
+        )
+    tag = value.get("type")
+    if not isinstance(tag, str) or tag not in members:
+        raise PydanticCustomError(
+            "unknown_block", f"must be the name of {kind} {family}", {"allowed": [*members], "field": "type"}
+        )
+    return value

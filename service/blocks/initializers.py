@@ -4,7 +4,7 @@ import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from service.blocks.base import Block, OneOf
@@ -74,6 +74,12 @@ class Uniform(Initializer):
     high: float = 0.05
     """Upper end, above `low`."""
 
+    @model_validator(mode="after")
+    def _some_room(self) -> "Uniform":
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
     def fill(self, weight: Tensor, generator: torch.Generator) -> None:
         weight.uniform_(self.low, self.high, generator=generator)
 
@@ -81,18 +87,20 @@ class Uniform(Initializer):
 class VarianceScaled(Initializer):
     """Base of the initializers whose variance follows from the fans."""
 
+    uniform: ClassVar[bool] = False
+    """True for a uniform distribution, of limit sqrt(3 * variance); else a Gaussian, not truncated."""
+
     def variance(self, fan_in: int, fan_out: int) -> float:
         """Return the variance the weights start with."""
         raise NotImplementedError
 
-    def fill_normal(self, weight: Tensor, generator: torch.Generator) -> None:
-        """Draw from a Gaussian of this variance."""
-        weight.normal_(0.0, math.sqrt(self.variance(*fans(weight))), generator=generator)
-
-    def fill_uniform(self, weight: Tensor, generator: torch.Generator) -> None:
-        """Draw from a uniform distribution of this variance: its limit is sqrt(3 * variance)."""
-        limit = math.sqrt(3.0 * self.variance(*fans(weight)))
-        weight.uniform_(-limit, limit, generator=generator)
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        variance = self.variance(*fans(weight))
+        if self.uniform:
+            limit = math.sqrt(3.0 * variance)
+            weight.uniform_(-limit, limit, generator=generator)
+        else:
+            weight.normal_(0.0, math.sqrt(variance), generator=generator)
 
 
 class _Glorot(VarianceScaled):
@@ -123,7 +131,6 @@ class GlorotNormal(_Glorot):
     """
 
     type: Literal["glorot_normal"] = "glorot_normal"
-    fill = VarianceScaled.fill_normal
 
 
 class GlorotUniform(_Glorot):
@@ -133,7 +140,7 @@ class GlorotUniform(_Glorot):
     """
 
     type: Literal["glorot_uniform"] = "glorot_uniform"
-    fill = VarianceScaled.fill_uniform
+    uniform = True
 
 
 class HeNormal(_He):
@@ -143,7 +150,6 @@ class HeNormal(_He):
     """
 
     type: Literal["he_normal"] = "he_normal"
-    fill = VarianceScaled.fill_normal
 
 
 class HeUniform(_He):
@@ -153,7 +159,7 @@ class HeUniform(_He):
     """
 
     type: Literal["he_uniform"] = "he_uniform"
-    fill = VarianceScaled.fill_uniform
+    uniform = True
 
 
 class LecunNormal(_LeCun):
@@ -163,7 +169,6 @@ class LecunNormal(_LeCun):
     """
 
     type: Literal["lecun_normal"] = "lecun_normal"
-    fill = VarianceScaled.fill_normal
 
 
 class LecunUniform(_LeCun):
@@ -173,7 +178,7 @@ class LecunUniform(_LeCun):
     """
 
     type: Literal["lecun_uniform"] = "lecun_uniform"
-    fill = VarianceScaled.fill_uniform
+    uniform = True
 
 
 AnyInitializer = Annotated[Initializer, OneOf()]

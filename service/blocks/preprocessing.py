@@ -1,25 +1,61 @@
-"""Preprocessing: fitted on the training rows only, stored with the model, applied to raw rows."""
+"""Preprocessing: fitted on the training rows only, stored with the model, applied to raw rows.
 
-from typing import Annotated, Any
+Which values a category column may have, and whether a column has missing values at all, are facts of
+the data set, known before any row is read; so is, therefore, the shape that a step gives. Beyond that,
+steps look at nothing but the training rows. The steps are in scaling, imputation and encoding.
+"""
+
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from service.blocks.base import Block, OneOf
-from service.data.frame import Frame
+from service.data.frame import Fact, Facts, Frame
+from service.errors import Problem
 
 
 class Preprocessing(Block):
     """One step from raw columns to numbers that a network can take."""
 
     family = "preprocessing"
+    fills: ClassVar[bool] = False
+    """True when the step puts something in the place of missing values."""
+
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     """Columns the step works on; default: every column it suits."""
 
-    def fit(self, frame: Frame) -> dict[str, Any]:
-        """Return what the step learns from the training rows, as JSON values.
+    def suits(self, fact: Fact) -> bool:
+        """Tell whether the step works on such a column without being asked to."""
+        raise NotImplementedError
+
+    def refusal(self, name: str, facts: Facts) -> str | None:
+        """Return why the step cannot work on a column, None when it can."""
+        raise NotImplementedError
+
+    def chosen(self, facts: Facts) -> list[str]:
+        """Return the columns the step works on, in the order of the frame."""
+        if self.columns is None:
+            return [name for name, fact in facts.items() if self.suits(fact)]
+        return [name for name in facts if name in self.columns]
+
+    def check(self, facts: Facts) -> list[Problem]:
+        """Return what stands in the way, one problem a column; paths are relative to the step."""
+        refusals = {name: self.refusal(name, facts) for name in self.chosen(facts)}
+        return [
+            Problem(f"columns[{self.columns.index(name)}]" if self.columns else "", f"column {name!r} {why}", got=name)
+            for name, why in refusals.items()
+            if why
+        ]
+
+    def plan(self, facts: Facts) -> Facts:
+        """Return the facts of the frame behind the step."""
+        raise NotImplementedError
+
+    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+        """Return what the step learns from the training rows, as JSON values: under `columns`, something for each.
 
         Raises:
-            service.errors.InvalidInput: A named column does not suit this step; the path is relative to the step.
+            service.errors.InvalidInput: A column has no values to learn from; the path is relative to the step.
         """
         raise NotImplementedError
 

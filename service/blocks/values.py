@@ -2,12 +2,32 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_UNITS = 10_000_000
 MAX_KERNEL = 10_000
 AUTO = "auto"
+
+
+class Says:
+    """Annotation: whatever does not fit the type is refused in one sentence, at one place.
+
+    A union of an integer and a name would otherwise give one error per member, each at a place that
+    is not in the JSON.
+    """
+
+    def __init__(self, allowed: str) -> None:
+        self.allowed = allowed
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the type's own schema with one error of ours."""
+        return core_schema.custom_error_schema(
+            handler(source),
+            custom_error_type="choice",
+            custom_error_message=f"must be {self.allowed}",
+            custom_error_context={"allowed": self.allowed},
+        )
 
 
 def _whole(value: object, low: int, high: int) -> bool:
@@ -18,7 +38,7 @@ def _check_units(value: object) -> object:
     if value == AUTO or _whole(value, 1, MAX_UNITS):
         return value
     raise PydanticCustomError(
-        "units", 'must be "auto" or a whole number of units', {"allowed": f'"auto" or 1 to {MAX_UNITS}'}
+        "units", "must be {allowed}", {"allowed": f'a whole number from 1 to {MAX_UNITS}, or "auto" on the last layer'}
     )
 
 

@@ -1,4 +1,4 @@
-"""A table in memory: named columns of equal length."""
+"""A table in memory: named columns of equal length, and what is known of a column before its rows are read."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Kind = Literal["number", "category", "tensor"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column.
 
@@ -25,6 +25,25 @@ class Column:
 
 Frame = dict[str, Column]
 """Columns by name, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is known of a column without its rows.
+
+    `missing` is how many rows (of a tensor: elements) lack a value. `counts` are all the values the data set has, sorted,
+    each with its number of rows (str for categories, float for numbers); None when there are too many.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...] = ()
+    missing: int = 0
+    counts: tuple[tuple[str | float, int], ...] | None = None
+    indicator: bool = False
+
+
+Facts = dict[str, Fact]
+"""Facts by column name, in order: the frame that the steps of preprocessing will see."""
 
 
 def rows_of(frame: Frame) -> int:

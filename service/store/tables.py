@@ -1,6 +1,6 @@
 """The tables. Times are seconds since 1970 by the database's clock; JSON columns hold canonical values."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -30,6 +30,8 @@ NAMING = {
 JOB_STATES = ("queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled")
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 """SQLite autoincrements only a column declared INTEGER."""
+CLUSTERED = {"sqlite_with_rowid": False}
+"""Rows lie in the order of their primary key, which is then no second index."""
 
 
 class Table(DeclarativeBase):
@@ -55,13 +57,15 @@ class Blob(Table):
     __tablename__ = "blobs"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[float] = mapped_column(server_default=now())
+    # Raised whenever the blob is written again; collection leaves what was touched a short while ago.
+    touched_at: Mapped[float] = mapped_column(server_default=now(), index=True)
 
 
 class BlobChunk(Table):
     """Place `position` of a blob holds this chunk."""
 
     __tablename__ = "blob_chunks"
+    __table_args__ = CLUSTERED
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     chunk: Mapped[str] = mapped_column(ForeignKey("chunks.sha256"), index=True)
@@ -72,6 +76,7 @@ class Dataset(Table):
     """An uploaded file and what was found in it."""
 
     __tablename__ = "datasets"
+    id_prefix: ClassVar[str] = "ds"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     format: Mapped[str] = mapped_column(String(16))
@@ -86,6 +91,7 @@ class Job(Table):
     """A training run somebody asked for. `attempt` fences: a writer names the attempt it claimed."""
 
     __tablename__ = "jobs"
+    id_prefix: ClassVar[str] = "job"
     __table_args__ = (
         CheckConstraint(f"status IN {JOB_STATES}", name="status"),
         Index("ix_jobs_status_id", "status", "id"),
@@ -123,8 +129,9 @@ class JobEvent(Table):
     """One line of a job's story. `id` orders the stream and is the SSE event id."""
 
     __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job_id", "job", "id"),)
     id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
-    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     attempt: Mapped[int] = mapped_column(server_default="0")
     level: Mapped[str] = mapped_column(String(8), server_default="info")
     type: Mapped[str] = mapped_column(String(32))
@@ -137,6 +144,7 @@ class Metric(Table):
     """One measured value; `value` is null where it was not finite."""
 
     __tablename__ = "metrics"
+    __table_args__ = CLUSTERED
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     split: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -150,6 +158,7 @@ class Checkpoint(Table):
     """Where a run can go on from. `last` and `best` say why it is kept."""
 
     __tablename__ = "checkpoints"
+    id_prefix: ClassVar[str] = "ckpt"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     attempt: Mapped[int]
@@ -168,6 +177,7 @@ class Model(Table):
     """A trained network with everything needed to answer raw rows."""
 
     __tablename__ = "models"
+    id_prefix: ClassVar[str] = "mdl"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     # No foreign key: a model outlives the record of the job that made it.
     job: Mapped[str] = mapped_column(String(32), unique=True)

@@ -1,0 +1,62 @@
+# make demo   a network trains on real data through the whole stack, and predicts with error bars
+# make test   all tests
+# make run    the stack, until Ctrl-C
+# make lint   what CI checks before the tests;  make format mends what can be mended
+# make bench  the speed figures
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint format bench docs clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Settings of a running installation must not reach the demo or the tests.
+CLEAN_ENV := env $(foreach name,$(shell env | sed -n 's/^\(TRAINYARD_[A-Z_]*\)=.*/\1/p'),-u $(name))
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(VENV)/.installed
+	@$(CLEAN_ENV) $(BIN)/python examples/demo.py
+
+run: $(VENV)/.installed
+	@$(BIN)/trainyard up
+
+test: $(VENV)/.test-installed
+	@$(CLEAN_ENV) $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed
+	@$(CLEAN_ENV) $(BIN)/python benchmarks/latency.py
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m service.catalog > docs/blocks.md
+
+clean:
+	rm -rf $(VENV) build dist .trainyard *.egg-info .*_cache .hypothesis .coverage
+
+# Two stages, so that the demo need not wait for what only the tests use. A stamp is newer than
+# pyproject.toml when what it stands for is installed; the project itself is installed editable.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trainyard needs Python 3.11 or newer; this is " \
+	  + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.created
+	@echo 'Installing trainyard into $(VENV); the first time this downloads PyTorch, which takes a while ...'
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml $(VENV)/.installed
+	@echo 'Installing what the tests need ...'
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@

@@ -1,0 +1,156 @@
+"""What `make demo` runs: two real data sets through the whole stack, from a JSON file to predictions with error bars.
+
+It starts `trainyard up` in a folder of its own on a free port, types the commands that you would type, and
+stops everything that it started: at the end, on Ctrl-C, and when it is killed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from service.client import Client, Json
+from service.supervisor import end_with
+
+EXAMPLES = Path(__file__).parent
+TRAINYARD = [sys.executable, "-m", "service.cli"]
+START_SECONDS = 180.0
+HELD_OUT_PATIENTS = 110
+HELD_OUT_DIGITS = 360
+SAMPLES = 100
+
+console = Console(highlight=False)
+
+
+def main() -> None:
+    """Run the demo."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="trainyard-demo-") as folder, running(Path(folder)) as url:
+        with Client(url) as client:
+            show_diabetes(client, Path(folder))
+            show_digits(client, Path(folder))
+        title("Stopping")
+    console.print(f"Everything has stopped; the demo took {time.monotonic() - began:.0f} s.")
+    console.print("`make run` starts the stack and leaves it running; README.md says how to go on.")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """Run the stack in `folder` and give its URL."""
+    title("Starting: Redis, database, worker and server")
+    home, said = folder / "home", folder / "up.log"
+    # In the group of this process on purpose: a Ctrl-C reaches the stack too, which then stops by itself.
+    with said.open("wb") as log:
+        command = [*TRAINYARD, "up", "--home", str(home), "--port", "0"]
+        up = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with(os.getpid()))
+    try:
+        yield wait_for(home / "url", up, said)
+    finally:
+        up.terminate()
+        up.wait()
+
+
+def wait_for(published: Path, up: "subprocess.Popen[bytes]", said: Path) -> str:
+    """Return the URL that the stack publishes once it is ready."""
+    deadline = time.monotonic() + START_SECONDS
+    with console.status("starting ..."):
+        while not published.exists():
+            if up.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"the stack did not start:\n{said.read_text()}")
+            time.sleep(0.1)
+    url = published.read_text().strip()
+    console.print(f"ready at {url}")
+    return url
+
+
+def show_diabetes(client: Client, folder: Path) -> None:
+    """Regression: how far does a disease go within a year, give or take?"""
+    title("Diabetes: predict a number, with error bars")
+    header, *lines = (EXAMPLES / "diabetes.csv").read_text().splitlines()
+    training = folder / "diabetes-training.csv"
+    training.write_text("\n".join([header, *lines[:-HELD_OUT_PATIENTS]]) + "\n")
+    model = train(client, EXAMPLES / "diabetes.json", training)
+
+    held_out = [dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines]
+    held_out = held_out[-HELD_OUT_PATIENTS:]
+    truth = [row.pop("progression") for row in held_out]
+    predicted = predict(client, model, held_out)
+    means = np.array([p["mean"] for p in predicted])
+    console.print(
+        f"{HELD_OUT_PATIENTS} patients that the server never saw: "
+        f"RMSE {np.sqrt(np.mean((means - truth) ** 2)):.1f}, while guessing the mean gives {np.std(truth):.1f}"
+    )
+    table = Table("patient", "mean ± std", "5 % ... 95 %", "truth")
+    for patient, (p, true) in enumerate(zip(predicted[:6], truth[:6], strict=True)):
+        low, high = p["quantiles"]["0.05"], p["quantiles"]["0.95"]
+        table.add_row(str(patient), f"{p['mean']:5.0f} ± {p['std']:.0f}", f"{low:.0f} ... {high:.0f}", f"{true:.0f}")
+    console.print(table)
+    console.print("The spread is the network's own doubt; how much people differ comes on top of it.")
+
+
+def show_digits(client: Client, folder: Path) -> None:
+    """Classification: a convolutional network reads digits, and says where it doubts."""
+    title("Digits: a convolutional network that knows when it does not know")
+    with np.load(EXAMPLES / "digits.npz") as file:
+        images, labels = file["x"], file["y"]
+    training = folder / "digits-training.npz"
+    np.savez_compressed(training, x=images[:-HELD_OUT_DIGITS], y=labels[:-HELD_OUT_DIGITS])
+    model = train(client, EXAMPLES / "digits.json", training)
+
+    held_out, truth = images[-HELD_OUT_DIGITS:].tolist(), labels[-HELD_OUT_DIGITS:].tolist()
+    predicted = predict(client, model, [[image] for image in held_out])
+    right = [p["label"] == true for p, true in zip(predicted, truth, strict=True)]
+    console.print(f"{HELD_OUT_DIGITS} images that the server never saw: accuracy {np.mean(right):.3f}")
+    doubt = np.argsort([-p["mutual_information"] for p in predicted])
+    table = Table("image", "label", "probability ± std", "mutual information", "truth")
+    for index in [*doubt[:4], *doubt[-3:]]:
+        p, true = predicted[index], truth[index]
+        sure = f"{p['probabilities'][str(p['label'])]:.2f} ± {p['probabilities_std'][str(p['label'])]:.2f}"
+        table.add_row(str(index), str(p["label"]), sure, f"{p['mutual_information']:.3f}", str(true))
+    console.print(table)
+    console.print("The first four are those it doubts most, the last three those it is surest of.")
+
+
+def train(client: Client, spec: Path, data: Path) -> str:
+    """Submit with the command line, watch the job to its end, and return the model's id."""
+    type_and_run("submit", os.path.relpath(spec), "--data", str(data), "--watch", url=client.url)
+    newest = client.newest("jobs", 1)[0]
+    return str(newest["model"])
+
+
+def predict(client: Client, model: str, rows: Sequence[object]) -> list[Json]:
+    """Return predictions with spread."""
+    answer = client.predict(model, rows, mc_samples=SAMPLES, seed=0, quantiles=[0.05, 0.95])
+    layers = ", ".join(answer["stochastic_layers"])
+    console.print(f"\n{len(rows)} rows predicted, {answer['mc_samples']} samples of the dropout in {layers} each")
+    return list(answer["predictions"])
+
+
+def type_and_run(*arguments: str, url: str) -> None:
+    """Show a command as one would type it, and run it."""
+    console.print(f"[bold]$ trainyard {' '.join(arguments)}[/bold]")
+    done = subprocess.run([*TRAINYARD, *arguments, "--url", url], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def title(text: str) -> None:
+    """Begin a part."""
+    console.print(f"\n[bold cyan]{text}[/bold cyan]")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

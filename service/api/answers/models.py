@@ -1,0 +1,52 @@
+"""Answers about trained models."""
+
+from typing import Any, Literal, Self
+
+from service.api.answers.base import Answer, Count, JsonObject, Sha256, Time
+from service.store import tables
+
+
+class Model(Answer):
+    """A trained network with everything needed to answer raw rows."""
+
+    id: str
+    """Id of the model."""
+    object: Literal["model"] = "model"
+    """Always "model"."""
+    job: str
+    """Id of the job that trained it."""
+    name: str | None
+    """Name for people, as the job had it."""
+    task: Literal["classification", "regression"]
+    """What it predicts: a class, or numbers."""
+    classes: list[Any] | None
+    """The classes, in the order of the outputs; null for regression."""
+    columns: list[JsonObject]
+    """The columns that a row to predict needs, in the order for rows given as arrays."""
+    metrics: JsonObject
+    """What was measured with the final weights, by split and name."""
+    calibration: JsonObject | None
+    """How its confidences were corrected; null: not at all."""
+    parameters: Count
+    """Numbers that training changed."""
+    size: Count
+    """Bytes of the weights."""
+    weights_sha256: Sha256
+    """Hash of the weights (safetensors); the same specification, data and seed give the same."""
+    spec: JsonObject
+    """The specification that it was trained by."""
+    receipt: JsonObject
+    """What it came from: hashes, seed, versions, device."""
+    created_at: Time
+    """When its training ended."""
+
+    @classmethod
+    def of(cls, row: tables.Model) -> Self:
+        """Return the answer for a model's row."""
+        return cls(
+            id=row.id, job=row.job, name=row.name,
+            task=row.task,  # type: ignore[arg-type]  # written from the same names
+            classes=row.classes, columns=row.columns, metrics=row.metrics, calibration=row.calibration,
+            parameters=row.parameters, size=row.size, weights_sha256=row.weights_sha256,
+            spec=row.spec, receipt=row.receipt, created_at=row.created_at,
+        )  # fmt: skip

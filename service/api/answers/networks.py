@@ -1,0 +1,118 @@
+"""Answers about networks that have not been trained yet, and about the blocks they are made of."""
+
+from typing import Literal, Self
+
+from pydantic import Field
+
+from service.advice import Advice
+from service.api.answers.base import Answer, Count, JsonObject
+from service.summary import LayerSummary, NetworkSummary
+
+FLOAT_BYTES = 4
+
+
+class Layer(Answer):
+    """One layer of a network. Shapes have no batch dimension; multiply-adds and bytes are those of one row."""
+
+    path: str
+    """JSON path of the layer."""
+    name: str
+    """Name of the layer, its own or the one it was given."""
+    type: str
+    """The block."""
+    input_shape: list[int]
+    """Shape that arrives."""
+    output_shape: list[int]
+    """Shape that leaves."""
+    parameters: Count
+    """Numbers that training changes."""
+    multiply_adds: Count
+    """Multiply-adds of one row, forward."""
+    activation_bytes: Count
+    """Bytes of the output of one row."""
+
+    @classmethod
+    def of(cls, layer: LayerSummary) -> Self:
+        """Return the answer for a layer's summary."""
+        return cls.model_validate(layer, from_attributes=True)
+
+
+class Memory(Answer):
+    """An estimate of the memory that the network takes, in bytes."""
+
+    weights_bytes: Count
+    """The weights."""
+    activation_bytes_per_row: Count
+    """The outputs of all layers for one row."""
+    training_bytes: Count
+    """Weights, gradients, the optimizer's state and the activations of one batch."""
+
+
+class NetworkCheck(Answer):
+    """What would come of a specification, without doing it."""
+
+    valid: Literal[True] = True
+    """Always true: what is not valid is answered with a problem."""
+    input_shape: list[int]
+    """Shape of one row as it reaches the first layer; channels come first."""
+    outputs: int
+    """Numbers that the network gives a row."""
+    layers: list[Layer]
+    """The layers, first to last."""
+    parameters: Count
+    """Numbers that training changes, of all layers."""
+    multiply_adds: Count
+    """Multiply-adds of one row, forward, of all layers."""
+    memory: Memory
+    """An estimate of the memory that it takes."""
+    stochastic_layers: list[str]
+    """Layers that draw random numbers in Monte-Carlo prediction; without any, there is no spread to see."""
+    spec_sha256: str | None
+    """Hash of the specification; null while it names no data."""
+    advice: list[Advice]
+    """Rules of the trade that the specification breaks. Advice never blocks."""
+
+    @classmethod
+    def of(
+        cls, summary: NetworkSummary, input_shape: list[int], outputs: int, stochastic_layers: list[str],
+        spec_sha256: str | None, advice: list[Advice],
+    ) -> Self:  # fmt: skip
+        """Return the answer for a network's summary."""
+        return cls(
+            input_shape=input_shape, outputs=outputs, layers=[Layer.of(layer) for layer in summary.layers],
+            parameters=summary.parameters, multiply_adds=summary.multiply_adds,
+            memory=Memory(
+                weights_bytes=summary.parameters * FLOAT_BYTES,
+                activation_bytes_per_row=summary.activation_bytes,
+                training_bytes=summary.training_bytes,
+            ),
+            stochastic_layers=stochastic_layers, spec_sha256=spec_sha256, advice=advice,
+        )  # fmt: skip
+
+
+class Block(Answer):
+    """One building block of the language."""
+
+    object: Literal["block"] = "block"
+    """Always "block"."""
+    family: str
+    """Where it may stand: layer, activation, loss, ..."""
+    type: str
+    """Its name: the value of `type`."""
+    description: str
+    """What it does, with formula and reference."""
+    bare: bool
+    """Whether its name alone will do, without an object around it."""
+    schema_: JsonObject = Field(alias="schema", serialization_alias="schema")
+    """JSON Schema of the block as an object."""
+
+
+class Blocks(Answer):
+    """Every building block."""
+
+    object: Literal["list"] = "list"
+    """Always "list"."""
+    data: list[Block]
+    """The blocks, by family and name."""
+    has_more: Literal[False] = False
+    """Always false: all blocks are here."""

@@ -1,0 +1,131 @@
+"""The application: what it is made of, how it starts and how it ends."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from types import FrameType
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from service.api import blocks, datasets, health, job_records, jobs, models, networks, openapi, problems
+from service.api.access import Access
+from service.api.answers.base import SpecJson
+from service.api.deps import Backend
+from service.api.upload import remove_stale
+from service.predict.cache import ModelCache
+from service.predict.messages import PredictRequest
+from service.queue import Queue
+from service.reconciler import Reconciler
+from service.settings import Settings
+from service.spec import JobSpec
+from service.store import schema
+from service.store.engine import open_store
+
+SUMMARY = "JSON in, trained PyTorch network out, with Monte-Carlo-dropout uncertainty."
+DESCRIPTION = """\
+Upload a data set, submit a job that describes a network in JSON, watch it train, and ask the model for predictions
+that say how far they can be trusted.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `code`; for bad input `errors` lists every value
+that is not allowed, by JSON path. `Idempotency-Key` makes a POST safe to repeat. Lists come newest first; ask for the
+next page with `after` set to the last id.
+"""
+TAGS = [
+    {"name": "datasets", "description": "Files that networks are trained on."},
+    {"name": "networks", "description": "What would come of a specification, without training."},
+    {"name": "jobs", "description": "Training runs: submit, watch, cancel."},
+    {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "service", "description": "The service itself."},
+]
+ROUTERS = (datasets.router, networks.router, blocks.router, jobs.router, job_records.router, models.router, health.router)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; without settings it takes those of the environment."""
+    settings = settings or Settings()
+    app = FastAPI(
+        title="Trainyard",
+        summary=SUMMARY,
+        description=DESCRIPTION,
+        version=health.VERSION,
+        openapi_tags=TAGS,
+        lifespan=_lifespan(settings),
+        generate_unique_id_function=_operation_id,
+        redoc_url=None,
+    )
+    for router in ROUTERS:
+        app.include_router(router, responses=openapi.ALWAYS)
+    problems.install(app)
+    openapi.install(app, JobSpec, PredictRequest, networks.CheckRequest)
+    app.add_middleware(Access, log_level=settings.log_level)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], "asynccontextmanager[None]"]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            app.state.backend = stack.enter_context(_backend(settings))
+            yield
+            app.state.backend.closing.set()
+
+    return lifespan
+
+
+@contextmanager
+def _backend(settings: Settings) -> Iterator[Backend]:
+    """Open everything that the API stands on, and close it again.
+
+    Raises:
+        SchemaMismatch: The database is not the one that this version needs.
+    """
+    folder = datasets.uploads_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_stale(folder)
+    store = open_store(settings.effective_database_url)
+    queue = Queue(settings.effective_broker_url)
+    backend = Backend(settings, store, queue, ModelCache(store, settings.model_cache_bytes), asyncio.Event())
+    reconciler = Reconciler(store, queue, settings)
+    with ExitStack() as stack:
+        stack.callback(store.dispose)
+        stack.callback(queue.close)
+        schema.check(store)
+        reconciler.start()
+        stack.callback(reconciler.stop)
+        stack.enter_context(_ending(backend.closing))
+        yield backend
+
+
+@contextmanager
+def _ending(closing: asyncio.Event) -> Iterator[None]:
+    """Set `closing` as soon as a signal asks the process to end.
+
+    A server says so to the application only when every answer is out, and a stream of events would never be.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(closing.set)
+        handler = former[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    chained = [number for number, handler in former.items() if callable(handler)]
+    for number in chained:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in chained:
+            signal.signal(number, former[number])

@@ -1,0 +1,147 @@
+"""`/v1/datasets`: upload, list, look into and delete data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+
+from service.api.answers.datasets import Dataset, Preview, Statistics, shown_columns
+from service.api.deps import Backend, Service, known_query
+from service.api.idempotency import Attempt, Idempotency, Once, Reply
+from service.api.openapi import errors, file_request
+from service.api.pagination import After, Limit, Page
+from service.api.parameters import DatasetId, Name
+from service.api.preview import first_rows
+from service.api.upload import BLOCK, Upload, received
+from service.data.formats import Limits, profile_file, sniff
+from service.errors import (
+    IdempotencyMismatch,
+    InUse,
+    InvalidDataset,
+    InvalidInput,
+    MalformedRequest,
+    NotFound,
+    RequestInFlight,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from service.settings import Settings
+from service.store import datasets
+from service.store.blobs import BlobWriter
+
+MEDIA_TYPES = {
+    "text/csv": "CSV or TSV in UTF-8 with a header line; the delimiter is found out.",
+    "application/vnd.apache.parquet": "Parquet.",
+    "application/x-npz": "NumPy's .npz: arrays with the same first axis, one row each; no object arrays.",
+    "application/json": "An array of objects, or one object a line.",
+    "application/octet-stream": "Any of these; file name and content tell which.",
+}
+UPLOAD_ERRORS = errors(
+    InvalidInput, InvalidDataset, IdempotencyMismatch, MalformedRequest, RequestInFlight, TooLarge, UnsupportedMediaType
+)
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(known_query)])
+
+
+def uploads_folder(settings: Settings) -> Path:
+    """Return where files lie while they arrive."""
+    return settings.home.resolve() / "uploads"
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Dataset,
+    summary="Upload a data set",
+    responses=UPLOAD_ERRORS,
+    openapi_extra=file_request(MEDIA_TYPES, "The file itself, or a form with the file in its field `file`."),
+)
+async def create_dataset(request: Request, service: Service, once: Idempotency, name: Name = None) -> Response:
+    """Store a file as a data set and say what is in it: columns, types, missing values, statistics.
+
+    The file is streamed; its size is limited by the server's settings, its rows are not.
+    """
+    folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
+    async with contextmanager_in_threadpool(once.attempt()) as attempt, received(request, folder, limit) as upload:
+        return (await run_in_threadpool(_store, service, upload, name, once, attempt)).response()
+
+
+def _store(service: Backend, upload: Upload, name: str | None, once: Once, attempt: Attempt) -> Reply:
+    fingerprint = once.fingerprint(upload.sha256)
+    if earlier := attempt.replay(fingerprint):
+        return earlier
+    format = sniff(upload.content_type, upload.filename or name, upload.head())
+    profile = profile_file(upload.path, format, Limits.of(service.settings))
+    bytes_of_file = _write(service, upload.path)
+    with service.store.begin() as session:
+        blob = bytes_of_file.finish(session)
+        row = datasets.insert(
+            session,
+            name=name or _name_of(upload.filename),
+            format=profile.format,
+            sha256=blob.sha256,
+            size=blob.size,
+            rows=profile.rows,
+            columns=[column.model_dump(mode="json") for column in profile.columns],
+        )
+        reply = Reply(201, Dataset.of(row).model_dump(mode="json"), f"/v1/datasets/{row.id}")
+        attempt.finish(session, fingerprint, reply)
+    return reply
+
+
+def _write(service: Backend, path: Path) -> BlobWriter:
+    writer = BlobWriter(service.store, service.settings.chunk_bytes)
+    with path.open("rb") as file:
+        while piece := file.read(BLOCK):
+            writer.write(piece)
+    return writer
+
+
+def _name_of(filename: str | None) -> str:
+    base = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(letter for letter in base if letter.isprintable())[:200].strip() or "dataset"
+
+
+@router.get("", summary="List data sets", responses=errors(InvalidInput))
+def list_datasets(service: Service, limit: Limit = 20, after: After = None) -> Page[Dataset]:
+    """Return the data sets, newest first."""
+    with service.store.read() as session:
+        page = datasets.list_page(session, limit, after)
+        return Page(data=[Dataset.of(row) for row in page.rows], has_more=page.has_more)
+
+
+@router.get("/{dataset_id}", summary="Get a data set", responses=errors(NotFound, InvalidInput))
+def get_dataset(service: Service, dataset_id: DatasetId) -> Dataset:
+    """Return one data set."""
+    with service.store.read() as session:
+        return Dataset.of(datasets.get(session, dataset_id))
+
+
+@router.get("/{dataset_id}/preview", summary="Look at the first rows", responses=errors(NotFound, InvalidInput))
+def preview_dataset(
+    service: Service,
+    dataset_id: DatasetId,
+    rows: Annotated[int, Query(ge=1, le=1000, description="How many rows.")] = 10,
+) -> Preview:
+    """Return the first rows of a data set as JSON."""
+    with service.store.read() as session:
+        dataset = datasets.get(session, dataset_id)
+    return first_rows(service.store, dataset, rows)
+
+
+@router.get("/{dataset_id}/statistics", summary="Get statistics", responses=errors(NotFound, InvalidInput))
+def get_statistics(service: Service, dataset_id: DatasetId) -> Statistics:
+    """Return what is known of every column: missing and distinct values, range, mean, deviation, frequent values."""
+    with service.store.read() as session:
+        dataset = datasets.get(session, dataset_id)
+    return Statistics(dataset=dataset.id, rows=dataset.rows, columns=shown_columns(dataset))
+
+
+@router.delete(
+    "/{dataset_id}", status_code=204, summary="Delete a data set", responses=errors(NotFound, InUse, InvalidInput)
+)
+def delete_dataset(service: Service, dataset_id: DatasetId) -> None:
+    """Delete a data set. Its finished jobs and their models stay; one that a job still needs is kept."""
+    with service.store.begin() as session:
+        datasets.delete(session, dataset_id)

@@ -1,0 +1,50 @@
+"""Examples that the OpenAPI document carries: a client can send them as they are, but for the ids."""
+
+DATASET = "ds_01k5c1y6nq3v8r2m7x4t9w0zha"
+
+SPECS: dict[str, object] = {
+    "classification": {
+        "name": "wine",
+        "network": {
+            "layers": [
+                {"type": "dense", "units": 64, "activation": "relu"},
+                {"type": "dropout", "rate": 0.2},
+                {"type": "dense", "units": "auto"},
+            ]
+        },
+        "loss": "cross_entropy",
+        "optimizer": {"type": "adam", "learning_rate": 0.003},
+        "regularization": {"early_stopping": {"monitor": "val_loss", "patience": 10}},
+        "data": {
+            "dataset": DATASET,
+            "target": "target",
+            "split": {"validation": 0.2, "test": 0.1},
+            "preprocessing": "standardize",
+        },
+        "training": {"epochs": 50, "batch_size": 32, "seed": 0},
+        "metrics": ["accuracy"],
+    },
+    "regression": {
+        "network": {"layers": [{"type": "dense", "units": 32, "activation": "relu"}, {"type": "dense", "units": "auto"}]},
+        "loss": "mse",
+        "data": {
+            "dataset": DATASET,
+            "target": "target",
+            "preprocessing": "standardize",
+            "target_preprocessing": "standardize",
+        },
+    },
+}
+PREDICTIONS: dict[str, object] = {
+    "objects": {"rows": [{"alcohol": 13.2, "hue": 1.05}], "mc_samples": 50, "seed": 1},
+    "arrays": {"rows": [[13.2, 1.05], [12.4, 0.98]], "mc_samples": 0},
+    "samples": {"rows": [[13.2, 1.05]], "return_samples": True, "quantiles": [0.05, 0.5, 0.95]},
+}
+CHECKS: dict[str, object] = {
+    "a whole specification": {"spec": SPECS["classification"]},
+    "without data": {
+        "spec": {"network": {"layers": ["flatten", {"type": "dense", "units": "auto"}]}, "loss": "cross_entropy"},
+        "input_shape": [1, 8, 8],
+        "outputs": 10,
+    },
+}

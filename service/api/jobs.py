@@ -1,0 +1,94 @@
+"""`/v1/jobs`: submit, list, look at, cancel and delete training jobs."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from service.api.answers.jobs import Job, Status
+from service.api.deps import JsonBody, Service, known_query
+from service.api.examples import SPECS
+from service.api.idempotency import Idempotency, Reply
+from service.api.openapi import BODY_ERRORS, errors, json_request
+from service.api.pagination import After, Limit, Page
+from service.api.parameters import JobId
+from service.api.submission import examine, queue
+from service.errors import IdempotencyMismatch, InvalidInput, InvalidSpec, NotFound, RequestInFlight, WrongState
+from service.problems import parse_json
+from service.spec import JobSpec
+from service.store import jobs, waiting
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
+
+Reuse = Annotated[
+    bool,
+    Query(description="Answer 200 with a job that has succeeded with the same specification, data and seed, if any."),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Job,
+    summary="Submit a training job",
+    responses={
+        200: {"model": Job, "description": "A job that has succeeded before, as `reuse` asked for."},
+        **errors(*BODY_ERRORS, InvalidSpec, InvalidInput, IdempotencyMismatch, RequestInFlight),
+    },
+    openapi_extra=json_request(JobSpec, "The specification.", SPECS),
+)
+def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse = False) -> Response:
+    """Queue a training job. A specification with several mistakes is answered with all of them."""
+    fingerprint = once.fingerprint(hashlib.sha256(body).hexdigest())
+    with once.attempt() as attempt:
+        if earlier := attempt.replay(fingerprint):
+            return earlier.response()
+        submission = examine(service, parse_json(body))
+        with service.store.begin() as session:
+            done = jobs.twin(session, *submission.identity) if reuse else None
+            row = done or queue(session, submission)
+            job = Job.of(row, position=None if done else jobs.count_queued(session))
+            reply = Reply(200 if done else 202, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
+            attempt.finish(session, fingerprint, reply)
+    if not done:
+        service.queue.enqueue(job.id)  # after the commit, so that a worker finds the job when it looks
+    return reply.response()
+
+
+@router.get("", summary="List jobs", responses=errors(InvalidInput))
+def list_jobs(
+    service: Service,
+    limit: Limit = 20,
+    after: After = None,
+    status: Annotated[Status | None, Query(description="Only jobs with this status.")] = None,
+) -> Page[Job]:
+    """Return the jobs, newest first."""
+    with service.store.read() as session:
+        page = jobs.list_page(session, limit, after, status)
+        places = waiting.positions(session, [row.id for row in page.rows])
+        return Page(data=[Job.of(row, places.get(row.id)) for row in page.rows], has_more=page.has_more)
+
+
+@router.get("/{job_id}", summary="Get a job", responses=errors(NotFound, InvalidInput))
+def get_job(service: Service, job_id: JobId) -> Job:
+    """Return one job: status, progress, and the model or the error when it has ended."""
+    with service.store.read() as session:
+        row = jobs.get(session, job_id)
+        return Job.of(row, waiting.positions(session, [job_id]).get(job_id))
+
+
+@router.post("/{job_id}/cancel", summary="Cancel a job", responses=errors(NotFound, InvalidInput))
+def cancel_job(service: Service, job_id: JobId) -> Job:
+    """Cancel a job that waits, or ask the worker of one that runs to stop at its next step.
+
+    Asking again, or for a job that has ended, changes nothing and is no error.
+    """
+    with service.store.begin() as session:
+        return Job.of(jobs.request_cancel(session, job_id))
+
+
+@router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=errors(NotFound, WrongState, InvalidInput))
+def delete_job(service: Service, job_id: JobId) -> None:
+    """Delete a job with its metrics, events and checkpoints; its model stays. One that runs must be cancelled first."""
+    with service.store.begin() as session:
+        jobs.delete(session, job_id)

@@ -1,0 +1,83 @@
+"""What the OpenAPI document says beyond the answer models: raw bodies, the language, and every error."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.api.problems import MEDIA_TYPE, ProblemAnswer, document
+from service.errors import InvalidInput, Problem, TrainyardError
+
+REF = "#/components/schemas/{model}"
+JSON = "application/json"
+EXAMPLE = Problem("network.layers[0].units", "must be at least 1", 0, {"ge": 1})
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def errors(*kinds: type[TrainyardError]) -> Responses:
+    """Return the `responses=` of a route that may answer with these errors."""
+    responses: Responses = {}
+    for kind in kinds:
+        entry = responses.setdefault(kind.status, {"description": "", "content": {MEDIA_TYPE: _problem_schema()}})
+        sentence = (kind.__doc__ or "").strip().splitlines()[0]
+        entry["description"] = " ".join(filter(None, [entry["description"], sentence]))
+        entry["content"][MEDIA_TYPE]["examples"][kind.code] = {"summary": sentence, "value": _example(kind)}
+    return responses
+
+
+def _problem_schema() -> dict[str, Any]:
+    return {"schema": {"$ref": REF.format(model="Problem")}, "examples": {}}
+
+
+def _example(kind: type[TrainyardError]) -> dict[str, Any]:
+    error = kind([EXAMPLE]) if issubclass(kind, InvalidInput) else kind()
+    return document(error, "/v1/jobs")
+
+
+def json_request(model: type[BaseModel], description: str, examples: Mapping[str, object]) -> dict[str, Any]:
+    """Return the `openapi_extra=` of a route that reads JSON of `model` from the raw bytes."""
+    shown = {name: {"value": value} for name, value in examples.items()}
+    content = {JSON: {"schema": {"$ref": REF.format(model=model.__name__)}, "examples": shown}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def file_request(media_types: Mapping[str, str], description: str) -> dict[str, Any]:
+    """Return the `openapi_extra=` of a route that takes a file, as the body or as the form's field `file`."""
+    binary = {"type": "string", "format": "binary"}
+    content: dict[str, Any] = {kind: {"schema": {**binary, "description": text}} for kind, text in media_types.items()}
+    form = {"type": "object", "required": ["file"], "properties": {"file": {**binary, "description": "The file."}}}
+    content["multipart/form-data"] = {"schema": form}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def install(app: FastAPI, *models: type[BaseModel]) -> None:
+    """Make `app.openapi()` include the models that routes read from raw bytes, and the problem document."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _build(app, models)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _build(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description,
+        routes=app.routes, tags=app.openapi_tags,
+    )  # fmt: skip
+    wanted: list[type[BaseModel]] = [*models, ProblemAnswer]
+    _, more = models_json_schema([(model, "validation") for model in wanted], ref_template=REF)
+    components = schema["components"]["schemas"]
+    definitions = more["$defs"]
+    definitions["Problem"] = definitions.pop("ProblemAnswer")
+    for name, definition in definitions.items():
+        if components.setdefault(name, definition) != definition:
+            raise RuntimeError(f"two different models are called {name}; rename one")
+    components.pop("HTTPValidationError", None)
+    components.pop("ValidationError", None)
+    return schema

@@ -1,0 +1,24 @@
+"""Parameters of paths and queries. An id that cannot be one is answered like an id that is not there: 404."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+ID = "[0-9a-hjkmnp-tv-z]{26}$"
+
+DatasetId = Annotated[str, Path(pattern=f"^ds_{ID}", description="Id of the data set.")]
+JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
+ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
+CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
+
+NO_CONTROLS = r"^[^\u0000-\u001f\u007f]+$"
+Name = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=NO_CONTROLS,
+        description='Name for people; default: the file\'s name, else "dataset".',
+    ),
+]
+Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]

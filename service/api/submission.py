@@ -1,0 +1,112 @@
+"""From the JSON of a specification to a job that can be queued, or to everything that stands in its way."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from service.api.deps import Backend
+from service.blocks.base import Shape
+from service.data.pipeline import check_columns, input_shape_of, target_of
+from service.data.profile import ColumnProfile
+from service.errors import InvalidSpec, NotFound, Problem
+from service.network import Network, build_network
+from service.problems import Draft, read_draft
+from service.spec import JobSpec
+from service.store import datasets, jobs
+from service.store.tables import Dataset, Job
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A specification that fits its data, and the network that it describes, on the meta device."""
+
+    spec: JobSpec
+    dataset: Dataset
+    network: Network
+    input_shape: Shape
+    outputs: int
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Specification hash, data hash and seed: the same three give the same weights."""
+        return self.spec.sha256(), self.dataset.sha256, self.spec.training.seed
+
+
+def examine(service: Backend, value: object) -> Submission:
+    """Return what the JSON value of a specification asks for.
+
+    Raises:
+        InvalidSpec: With every problem that can be found, of the form, of the columns and of the shapes.
+    """
+    draft = read_draft(value)
+    if draft.readable is None:
+        raise InvalidSpec(draft.problems)
+    problems, submission = list(draft.problems), None
+    try:
+        submission = _fit(service, draft)
+    except InvalidSpec as error:
+        problems += error.problems
+    if problems or submission is None:
+        raise InvalidSpec(problems)
+    return submission
+
+
+def _fit(service: Backend, draft: Draft) -> Submission | None:
+    """Hold what is sound of a specification against its data; None where too little is sound to build it."""
+    spec = draft.readable
+    assert spec is not None
+    if not draft.sound("data.dataset"):
+        return None
+    dataset = find_dataset(service, spec.data.dataset)
+    columns = [ColumnProfile.model_validate(column) for column in dataset.columns]
+    found = check_columns(spec, columns, dataset.rows)
+    if found:
+        raise InvalidSpec(draft.trusted(found, [column.name for column in columns]))
+    if not draft.sound("network", "regularization", "loss", "data"):
+        return None
+    shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
+    return Submission(spec, dataset, build(service, spec, shape, outputs), shape, outputs)
+
+
+def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int) -> Network:
+    """Build the network on the meta device.
+
+    Raises:
+        InvalidSpec: A layer cannot take what arrives, or there are too many parameters.
+    """
+    return build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
+
+
+def find_dataset(service: Backend, dataset_id: str) -> Dataset:
+    """Return the data set of a specification.
+
+    Raises:
+        InvalidSpec: There is none with this id.
+    """
+    try:
+        with service.store.read() as session:
+            return datasets.get(session, dataset_id)
+    except NotFound as error:
+        problem = Problem("data.dataset", "there is no data set with this id", dataset_id, "the id of an uploaded data set")
+        raise InvalidSpec([problem]) from error
+
+
+def queue(session: Session, submission: Submission) -> Job:
+    """Add the job to the queue.
+
+    Raises:
+        NotFound: The data set was deleted meanwhile.
+    """
+    spec = submission.spec
+    datasets.hold(session, spec.data.dataset)
+    spec_sha256, data_sha256, seed = submission.identity
+    return jobs.insert(
+        session,
+        name=spec.name,
+        spec=spec.canonical(),
+        spec_sha256=spec_sha256,
+        dataset=submission.dataset.id,
+        data_sha256=data_sha256,
+        seed=seed,
+        total_epochs=spec.training.epochs,
+    )

@@ -1,0 +1,93 @@
+"""Encoding: categories to 0/1 codes."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from service.blocks.preprocessing import Preprocessing
+from service.data.frame import Column, Fact, Facts, Frame
+from service.errors import InvalidRows, Problem
+
+LARGEST_WIDTH = 1_000
+"""Most values of a column that is encoded."""
+_PROBLEMS = 100
+
+
+class OneHot(Preprocessing):
+    """A 0/1 code for each value that the column has in the data set, sorted."""
+
+    type: Literal["one_hot"] = "one_hot"
+    unknown: Literal["error", "ignore"] = "error"
+    """What a value does that the data set does not have: refuse the row, or set no code (but the one of rare values)."""
+    min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1
+    """Values in fewer rows than this number, or share, of the data set have one code together."""
+
+    def suits(self, fact: Fact) -> bool:
+        """Tell whether the column holds categories."""
+        return fact.kind == "category"
+
+    def refusal(self, name: str, facts: Facts) -> str | None:
+        """Refuse columns with missing values, and with too many different ones."""
+        fact = facts[name]
+        if fact.kind == "tensor":
+            return "holds tensors, which have no codes"
+        if fact.missing:
+            return 'has missing values; put an "impute" step before this one'
+        if fact.counts is None or len(fact.counts) > LARGEST_WIDTH:
+            return f"has more than {LARGEST_WIDTH} different values, or numbers with fractions; leave it out of data.features"
+        return None
+
+    def plan(self, facts: Facts) -> Facts:
+        """A column becomes a vector of its codes, in the same place."""
+        widths = {name: _width(self._codes(facts[name])) for name in self.chosen(facts)}
+        return facts | {
+            name: replace(facts[name], kind="tensor", shape=(width,), counts=None, indicator=True)
+            for name, width in widths.items()
+        }
+
+    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+        """Keep the values of the data set."""
+        return {"columns": {name: self._codes(facts[name]) for name in self.chosen(facts)}}
+
+    def _codes(self, fact: Fact) -> dict[str, list[Any]]:
+        counts = fact.counts or ()
+        least = self.min_frequency
+        if isinstance(least, float):
+            least = least * sum(count for _, count in counts)
+        return {
+            "values": [value for value, count in counts if count >= least],
+            "rare": [value for value, count in counts if count < least],
+        }
+
+    def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
+        """Set the codes.
+
+        Raises:
+            InvalidRows: A value is unknown, and not to be ignored; paths are `rows[i].COLUMN`.
+        """
+        return frame | {name: self._encoded(name, frame[name], codes) for name, codes in state["columns"].items()}
+
+    def _encoded(self, name: str, column: Column, codes: dict[str, list[Any]]) -> Column:
+        last = len(codes["values"])
+        places = {value: i for i, value in enumerate(codes["values"])} | dict.fromkeys(codes["rare"], last)
+        otherwise = last if codes["rare"] and self.unknown == "ignore" else -1
+        found = np.array([places.get(value, otherwise) for value in column.values.tolist()], np.int64)
+        known = found >= 0
+        if self.unknown == "error" and not known.all():
+            raise InvalidRows(_unknown(name, column, np.flatnonzero(~known)[:_PROBLEMS], list(places)))
+        encoded = np.zeros((len(found), _width(codes)), np.uint8)
+        encoded[known, found[known]] = 1
+        return Column("tensor", encoded, True)
+
+
+def _width(codes: dict[str, list[Any]]) -> int:
+    return len(codes["values"]) + bool(codes["rare"])
+
+
+def _unknown(name: str, column: Column, rows: Any, known: list[Any]) -> list[Problem]:
+    return [
+        Problem(f"rows[{i}].{name}", "the model does not know this value", column.values[i], known[:_PROBLEMS])
+        for i in rows.tolist()
+    ]

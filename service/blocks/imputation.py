@@ -1,0 +1,106 @@
+"""Imputation: something in the place of missing values."""
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from service.blocks.preprocessing import Preprocessing
+from service.data.frame import Column, Fact, Facts, Frame
+from service.errors import InvalidInput, Problem
+
+SUFFIX = ":missing"
+
+
+class Impute(Preprocessing):
+    """Fills missing values with what the training rows have, or with a constant."""
+
+    type: Literal["impute"] = "impute"
+    fills: ClassVar[bool] = True
+    strategy: Literal["mean", "median", "most_frequent", "constant"] = "mean"
+    """What is put in: mean or median of a number column, the most frequent value of any, or `fill_value`."""
+    fill_value: float | str | None = None
+    """The constant: a number for number columns, text for categories."""
+    indicator: bool = False
+    """Add a 0/1 column, `NAME:missing`, for every column of the step that has missing values in the data set."""
+
+    @model_validator(mode="after")
+    def _check_constant(self) -> "Impute":
+        if (self.strategy == "constant") != (self.fill_value is not None):
+            raise ValueError('fill_value goes with strategy "constant", and only with it')
+        return self
+
+    def suits(self, fact: Fact) -> bool:
+        """Tell whether the strategy has something for such a column."""
+        return self._refusal(fact) is None
+
+    def refusal(self, name: str, facts: Facts) -> str | None:
+        """Refuse what the strategy has nothing for, and a name that the indicator would take twice."""
+        if self.indicator and name + SUFFIX in facts:
+            return f"cannot have an indicator: there is a column {name + SUFFIX!r}"
+        return self._refusal(facts[name])
+
+    def _refusal(self, fact: Fact) -> str | None:
+        if fact.kind == "tensor":
+            return "holds tensors, which cannot be imputed"
+        if self.strategy in ("mean", "median") and fact.kind == "category":
+            return f'holds categories, which have no {self.strategy}; use "most_frequent" or "constant"'
+        if self.strategy == "constant" and isinstance(self.fill_value, str) != (fact.kind == "category"):
+            return f"holds {'text' if fact.kind == 'category' else 'numbers'}, unlike fill_value {self.fill_value!r}"
+        return None
+
+    def plan(self, facts: Facts) -> Facts:
+        """Nothing is missing behind the step; indicators stand at the end."""
+        filled = {name: self._filled(facts[name]) for name in self.chosen(facts)}
+        return facts | filled | {name + SUFFIX: Fact("number", indicator=True) for name in self._indicated(facts)}
+
+    def _filled(self, fact: Fact) -> Fact:
+        counts = fact.counts
+        if counts is not None and self.fill_value is not None:
+            merged = dict(counts)
+            merged[self.fill_value] = merged.get(self.fill_value, 0) + fact.missing
+            counts = tuple(sorted(merged.items()))  # type: ignore[type-var]
+        return replace(fact, missing=0, counts=counts)
+
+    def _indicated(self, facts: Facts) -> list[str]:
+        return [name for name in self.chosen(facts) if self.indicator and facts[name].missing]
+
+    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+        """Learn what goes in the place of missing values."""
+        values = {name: self._value(name, frame[name]) for name in self.chosen(facts)}
+        return {"columns": values, "indicators": self._indicated(facts)}
+
+    def _value(self, name: str, column: Column) -> float | str:
+        if self.fill_value is not None:
+            return self.fill_value
+        known = column.values[~_missing(column)]
+        if not len(known):
+            raise InvalidInput([Problem("", f"column {name!r} has no values in the training rows", got=name)])
+        if self.strategy == "most_frequent":
+            # Of equally frequent values the least one: `unique` sorts and argmax takes the first.
+            values, counts = np.unique(known, return_counts=True)
+            found: float | str = values[counts.argmax()].item() if column.kind == "number" else values[counts.argmax()]
+            return found
+        return float(known.mean() if self.strategy == "mean" else np.median(known))
+
+    def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
+        """Put the learned values in."""
+        codes = {name + SUFFIX: Column("number", _missing(frame[name]) * 1.0, True) for name in state["indicators"]}
+        return frame | {name: _filled(frame[name], value) for name, value in state["columns"].items()} | codes
+
+
+def _missing(column: Column) -> NDArray[np.bool_]:
+    if column.kind == "number":
+        return np.isnan(column.values)
+    return np.equal(column.values, None).astype(bool)
+
+
+def _filled(column: Column, value: float | str) -> Column:
+    missing = _missing(column)
+    if not missing.any():
+        return column
+    values = column.values.copy()
+    values[missing] = value
+    return Column(column.kind, values, column.indicator)

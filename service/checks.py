@@ -1,0 +1,101 @@
+"""What a specification contradicts itself in: rules that need two of its parts, but no data."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from service.blocks.layers import Layer, WeightedLayer
+from service.blocks.metrics import Metric
+from service.blocks.reshaping import ActivationLayer
+from service.blocks.values import AUTO
+from service.errors import Problem
+from service.findings import did_you_mean
+from service.spec import JobSpec
+
+Sound = Callable[..., bool]
+Check = Callable[[JobSpec], Iterator[Problem]]
+
+
+def contradictions(spec: JobSpec, sound: Sound) -> list[Problem]:
+    """Return what contradicts itself in `spec`, looking only at parts that `sound` calls so."""
+    return [problem for places, check in CHECKS if sound(*places) for problem in check(spec)]
+
+
+def last_weighted(layers: Sequence[Layer]) -> int | None:
+    """Return the position of the last layer with weights: the one that gives the outputs."""
+    return max((i for i, layer in enumerate(layers) if isinstance(layer, WeightedLayer)), default=None)
+
+
+def some_weights(spec: JobSpec) -> Iterator[Problem]:
+    """A network without weights has nothing to learn."""
+    if last_weighted(spec.network.layers) is None:
+        allowed = 'at least one layer with weights, e.g. {"type": "dense", "units": "auto"}'
+        yield Problem("network.layers", "needs a layer with weights", None, allowed)
+
+
+def auto_only_last(spec: JobSpec) -> Iterator[Problem]:
+    """The data decide the outputs of the network, not the width of layers inside it."""
+    last = last_weighted(spec.network.layers)
+    for index, layer in enumerate(spec.network.layers):
+        if index != last and getattr(layer, "units", None) == AUTO:
+            message = '"auto" is only for the last layer with weights, whose outputs the loss and the data decide'
+            yield Problem(f"network.layers[{index}].units", message, AUTO, "a whole number")
+
+
+def names_differ(spec: JobSpec) -> Iterator[Problem]:
+    """A name stands for one layer."""
+    seen: set[str] = set()
+    for index, layer in enumerate(spec.network.layers):
+        if layer.name is not None and layer.name in seen:
+            yield Problem(
+                f"network.layers[{index}].name", "is the name of another layer, too", layer.name, "a new name"
+            )
+        seen.add(layer.name or f"{layer.type}_{index}")
+
+
+def logits_last(spec: JobSpec) -> Iterator[Problem]:
+    """Losses of classes take logits; probabilities would pass through softmax twice."""
+    if spec.loss.task != "classification":
+        return
+    last = last_weighted(spec.network.layers)
+    for index, layer in enumerate(spec.network.layers[last or 0 :], last or 0):
+        activation = layer.activation if isinstance(layer, WeightedLayer | ActivationLayer) else None
+        if activation is not None and activation.probabilities:
+            message = f"{spec.loss.type} takes logits, and predictions apply its link by themselves: leave this out"
+            yield Problem(f"network.layers[{index}].activation", message, activation.type, "linear")
+
+
+def metrics_suit(spec: JobSpec) -> Iterator[Problem]:
+    """A metric of classes says nothing of numbers, and one name stands for one metric."""
+    seen: set[str] = set()
+    for index, metric in enumerate(spec.metrics):
+        if metric.task != spec.loss.task:
+            message = f"is a metric of {metric.task}; {spec.loss.type} is a loss of {spec.loss.task}"
+            fitting = [tag for tag, member in Metric.members().items() if member.task == spec.loss.task]
+            yield Problem(f"metrics[{index}]", message, metric.type, fitting)
+        elif metric.key in seen:
+            yield Problem(f"metrics[{index}]", "stands twice", metric.key, "every metric once")
+        seen.add(metric.key)
+
+
+def monitor_exists(spec: JobSpec) -> Iterator[Problem]:
+    """Early stopping looks at something that is measured."""
+    stopping = spec.regularization.early_stopping
+    if stopping is None:
+        return
+    names = ["loss", *(metric.key for metric in spec.metrics)]
+    allowed = [f"val_{name}" for name in names] * (spec.data.split.validation > 0) + names
+    if stopping.monitor not in allowed:
+        known = stopping.monitor.removeprefix("val_") in names
+        message = "needs validation rows, and data.split.validation is 0" if known else "is not measured"
+        message += "" if known else did_you_mean(stopping.monitor, allowed)
+        yield Problem("regularization.early_stopping.monitor", message, stopping.monitor, allowed)
+
+
+CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
+    (("network",), some_weights),
+    (("network",), auto_only_last),
+    (("network",), names_differ),
+    (("network", "loss"), logits_last),
+    (("loss", "metrics"), metrics_suit),
+    (("loss", "metrics", "regularization", "data.split"), monitor_exists),
+)
+"""Every rule, and the parts of the specification that it reads."""

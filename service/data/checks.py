@@ -1,0 +1,194 @@
+"""What a spec asks of a data set, checked against the profile of its columns: no row is read."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from service.blocks.base import Shape
+from service.blocks.losses import Target
+from service.data.facts import facts_of, features_of, leftovers, planned, shape_of
+from service.data.profile import ColumnProfile
+from service.data.target import classes_of
+from service.errors import InvalidSpec, Problem
+from service.spec import DataSpec, JobSpec
+
+MAX_CLASSES = 10_000
+SHOWN = 100
+
+
+def check_columns(spec: JobSpec, columns: Sequence[ColumnProfile], rows: int | None = None) -> list[Problem]:
+    """Return everything in the spec that does not fit these columns; `rows` lets the split be checked, too."""
+    by_name = {column.name: column for column in columns}
+    names = _check_names(spec.data, by_name)
+    targets = [by_name[name] for name in spec.data.targets if name in by_name]
+    # Checks that build on the names would only repeat that one of them is wrong.
+    target = _check_target(spec, targets) if len(targets) == len(spec.data.targets) else []
+    return [*names, *target, *_check_features(spec.data, columns), *_check_split(spec, rows)]
+
+
+def input_shape_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Shape:
+    """Return the shape of a row as the network will see it.
+
+    Raises:
+        InvalidSpec: The feature columns cannot be made into numbers.
+    """
+    if problems := _check_features(spec.data, columns):
+        raise InvalidSpec(problems)
+    facts, _ = planned(spec.data, facts_of(features_of(spec.data, columns), spec.data.image_layout))
+    return shape_of(facts)
+
+
+def target_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Target:
+    """Return the classes, or how many numbers there are to predict.
+
+    Raises:
+        InvalidSpec: The target columns do not suit the loss.
+    """
+    by_name = {column.name: column for column in columns}
+    unknown = [problem for problem in _check_names(spec.data, by_name) if problem.path.startswith("data.target")]
+    if unknown:
+        raise InvalidSpec(unknown)
+    targets = [by_name[name] for name in spec.data.targets]
+    if problems := _check_target(spec, targets):
+        raise InvalidSpec(problems)
+    return _target(spec, targets)
+
+
+def _target(spec: JobSpec, targets: Sequence[ColumnProfile]) -> Target:
+    if spec.loss.task == "classification":
+        return Target(classes_of(targets[0]), 1)
+    return Target(None, sum(column.shape[0] if column.shape else 1 for column in targets))
+
+
+def _check_names(data: DataSpec, by_name: dict[str, ColumnProfile]) -> list[Problem]:
+    """Return names that no column has, that stand twice, or that are target and feature at once."""
+    listed = isinstance(data.target, list)
+    problems = _unknown_or_twice(data.targets, "data.target", by_name, listed=listed)
+    problems += _unknown_or_twice(data.features or [], "data.features", by_name, listed=True)
+    for i, name in enumerate(data.features or []):
+        if name in data.targets:
+            problems.append(Problem(f"data.features[{i}]", f"{name!r} is the target; it cannot be a feature", got=name))
+    features = data.features if data.features is not None else [n for n in by_name if n not in data.targets]
+    for i, step in enumerate(data.preprocessing):
+        for j, name in enumerate(step.columns or []):
+            if name not in features:
+                path = f"data.preprocessing[{i}].columns[{j}]"
+                problems.append(_no_feature(path, name, data, features, by_name))
+    return problems
+
+
+def _unknown_or_twice(
+    names: Sequence[str], path: str, by_name: dict[str, ColumnProfile], *, listed: bool
+) -> list[Problem]:
+    problems = []
+    for i, name in enumerate(names):
+        where = f"{path}[{i}]" if listed else path
+        if name not in by_name:
+            problems.append(_no_column(where, name, list(by_name)))
+        elif name in names[:i]:
+            problems.append(Problem(where, f"{name!r} stands twice", got=name))
+    return problems
+
+
+def _no_column(path: str, name: str, names: Sequence[str], what: str = "column") -> Problem:
+    close = get_close_matches(name, names, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return Problem(path, f"there is no {what} {name!r}{hint}", got=name, allowed=list(names[:SHOWN]))
+
+
+def _no_feature(
+    path: str, name: str, data: DataSpec, features: Sequence[str], by_name: dict[str, ColumnProfile]
+) -> Problem:
+    if name in data.targets:
+        message = f"{name!r} is the target; data.target_preprocessing scales it"
+        return Problem(path, message, got=name, allowed=list(features[:SHOWN]))
+    if name in by_name:
+        return Problem(path, f"{name!r} is not among data.features", got=name, allowed=list(features[:SHOWN]))
+    return _no_column(path, name, features, "feature")
+
+
+def _check_features(data: DataSpec, columns: Sequence[ColumnProfile]) -> list[Problem]:
+    """Return what keeps the feature columns from becoming numbers of one shape."""
+    features = features_of(data, columns)
+    facts, problems = planned(data, facts_of(features, data.image_layout))
+    for column in features:
+        if column.infinite:
+            message = f"column {column.name!r} has {column.infinite} infinite values"
+            problems.append(Problem("data.features", message, got=column.name))
+    named = {problem.got for problem in problems}
+    problems += [problem for problem in leftovers(facts) if problem.got not in named]
+    if not problems:
+        try:
+            shape_of(facts)
+        except ValueError as error:
+            problems.append(Problem("data.features", str(error)))
+    return problems[:SHOWN]
+
+
+def _check_target(spec: JobSpec, targets: Sequence[ColumnProfile]) -> list[Problem]:
+    """Return what keeps the target columns from being what the loss compares with."""
+    classification = spec.loss.task == "classification"
+    problems = _check_classes(spec, targets) if classification else _check_numbers(targets)
+    for column in targets:
+        if column.missing or column.infinite:
+            message = f"the target {column.name!r} has {column.missing + column.infinite} missing or infinite values"
+            problems.append(Problem("data.target", message, got=column.name))
+    if not problems:
+        try:
+            spec.loss.outputs(_target(spec, targets))
+        except ValueError as error:
+            problems.append(Problem("loss", str(error), got=spec.loss.type))
+    return problems
+
+
+def _check_classes(spec: JobSpec, targets: Sequence[ColumnProfile]) -> list[Problem]:
+    problems = []
+    if spec.data.target_preprocessing:
+        message = "scales the target of a regression; this loss is for classification"
+        problems.append(Problem("data.target_preprocessing", message, got=spec.data.target_preprocessing))
+    if len(targets) > 1:
+        message = f"{spec.loss.type} is for one target column"
+        return [*problems, Problem("data.target", message, got=list(spec.data.targets))]
+    column = targets[0]
+    if why := _no_classes(column):
+        problems.append(Problem("data.target", f"the target {column.name!r} {why}", got=column.name))
+    return problems
+
+
+def _no_classes(column: ColumnProfile) -> str | None:
+    if column.type == "tensor":
+        return f"holds tensors of shape {list(column.shape or ())}; classification needs one value a row"
+    if column.type == "number" and column.distinct is not None and column.categories is None:
+        return "holds numbers with fractions, which are no classes; for those, use a regression loss such as \"mse\""
+    if column.distinct is None or column.categories is None or column.distinct > MAX_CLASSES:
+        return f"has more than {MAX_CLASSES:,} different values; is this a regression?"
+    if column.distinct < 2:
+        return "has only one class; there is nothing to tell apart"
+    return None
+
+
+def _check_numbers(targets: Sequence[ColumnProfile]) -> list[Problem]:
+    problems = []
+    for column in targets:
+        if column.type in ("category", "boolean"):
+            message = f"the target {column.name!r} holds {_plural(column)}; a regression loss needs numbers, " \
+                'classification has "cross_entropy"'
+            problems.append(Problem("data.target", message, got=column.name))
+        elif column.type == "tensor" and len(column.shape or ()) > 1:
+            message = f"the target {column.name!r} holds tensors of shape {list(column.shape or ())}; a vector would do"
+            problems.append(Problem("data.target", message, got=column.name))
+    return problems
+
+
+def _plural(column: ColumnProfile) -> str:
+    return "categories" if column.type == "category" else "true and false"
+
+
+def _check_split(spec: JobSpec, rows: int | None) -> list[Problem]:
+    problems = []
+    split = spec.data.split
+    if split.stratify is True and spec.loss.task != "classification":
+        problems.append(Problem("data.split.stratify", "needs classes; this loss is for regression", got=True))
+    parts = 1 + (split.validation > 0) + (split.test > 0)
+    if rows is not None and rows < parts:
+        problems.append(Problem("data.split", f"{rows} rows cannot be divided into {parts} parts", got=rows))
+    return problems

@@ -1,0 +1,217 @@
+"""CSV: cut at the ends of records into blocks that are parsed one at a time.
+
+polars parses plain blocks; the rare ones it reads differently from RFC 4180 as people write it (blank
+lines, a blank before an opening quote, ragged records) go through Python's own parser.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import polars as pl
+
+from service.data import text
+from service.data.frame import Column, Frame
+from service.data.profile import ColumnProfile, Profile
+from service.data.reader import Format, Limits, Reader, check_names, invalid
+from service.data.table import TableCollector, profile_of
+
+BLOCK = 4 << 20
+LONGEST_RECORD = 64 << 20
+_DELIMITERS = ",;\t|"
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Whole records, where they begin in the file, and the number of their first line."""
+
+    data: bytes
+    offset: int
+    line: int
+
+
+@dataclass(frozen=True)
+class _Header:
+    names: list[str]
+    delimiter: str
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[_Block]:
+    """Cut the file after the last line end that is not inside quotes, about every `size` bytes."""
+    rest, offset, line = file.read(len(_BOM)), 0, 1
+    if rest == _BOM:
+        rest, offset = b"", len(_BOM)
+    while True:
+        piece = file.read(max(size - len(rest), size // 2))
+        data = rest + piece
+        cut = _last_record_end(data) if piece else len(data)
+        if not cut and len(data) > LONGEST_RECORD:
+            raise invalid(f"the record at line {line} is longer than {LONGEST_RECORD >> 20} MiB; is a quote left open?")
+        if cut:
+            yield _checked(_Block(data[:cut], offset, line))
+            line += data.count(b"\n", 0, cut)
+            offset += cut
+        rest = data[cut:]
+        if not piece:
+            return
+
+
+def _last_record_end(data: bytes) -> int:
+    """Return the place after the last line end with an even number of quotes before it, 0 if there is none."""
+    quotes, end = data.count(b'"'), len(data)
+    while (place := data.rfind(b"\n", 0, end)) >= 0:
+        quotes -= data.count(b'"', place, end)
+        if quotes % 2 == 0:
+            return place + 1
+        end = place
+    return 0
+
+
+def _checked(block: _Block) -> _Block:
+    if (place := block.data.find(b"\x00")) >= 0:
+        raise invalid(f"the file is not UTF-8 text: NUL at byte {block.offset + place}", allowed="CSV in UTF-8")
+    if not block.data.isascii():
+        try:
+            block.data.decode()
+        except UnicodeDecodeError as error:
+            message = f"the file is not UTF-8: byte {block.offset + error.start} is {block.data[error.start]:#04x}"
+            raise invalid(message, allowed="CSV in UTF-8") from error
+    return block
+
+
+def _tables(file: BinaryIO, size: int, limits: Limits | None = None) -> Iterator[tuple[_Header, pl.DataFrame]]:
+    """Parse the file: its header, with one table of text after another (the first may be empty)."""
+    header = None
+    for block in _blocks(file, size):
+        if header is None:
+            header, block = _read_header(block)
+            if limits:
+                limits.check_columns(len(header.names))
+            check_names(header.names)
+        yield header, _parse(block, header)
+    if header is None:
+        raise invalid("the file is empty")
+
+
+def _read_header(block: _Block) -> tuple[_Header, _Block]:
+    """Take the first line that is not blank off the block; its commonest delimiter outside quotes is the file's."""
+    end = 0
+    while end < len(block.data):
+        start, end = end, _record_end(block.data, end)
+        record = block.data[start:end].decode().strip("\r\n")
+        if record.strip(text.BLANKS):
+            delimiter = _delimiter(record)
+            names = next(csv.reader([record], delimiter=delimiter, skipinitialspace=True))
+            line = block.line + block.data.count(b"\n", 0, end)
+            rest = _Block(block.data[end:], block.offset + end, line)
+            return _Header([name.strip() for name in names], delimiter), rest
+    raise invalid("the file holds nothing but blank lines")
+
+
+def _record_end(data: bytes, start: int) -> int:
+    end = start
+    while (end := data.find(b"\n", end) + 1) > 0:
+        if data.count(b'"', start, end) % 2 == 0:
+            return end
+    return len(data)
+
+
+def _delimiter(record: str) -> str:
+    outside = "".join(record.split('"')[::2])
+    return max(_DELIMITERS, key=outside.count)
+
+
+def _parse(block: _Block, header: _Header) -> pl.DataFrame:
+    """Return the block's records, every cell as text."""
+    if not block.data.strip(b"\r\n"):
+        return _empty(header.names)
+    if _is_plain(block.data, header):
+        try:
+            return pl.read_csv(
+                block.data,
+                has_header=False,
+                schema=dict.fromkeys(header.names, pl.String),
+                separator=header.delimiter,
+                glob=False,
+            )
+        except pl.exceptions.PolarsError:
+            pass  # Python's parser finds the line, or reads what polars cannot.
+    return _parse_slowly(block, header)
+
+
+def _is_plain(data: bytes, header: _Header) -> bool:
+    """True when polars reads these records as everybody does: equal length, no blank lines, no blank before quotes."""
+    mark = header.delimiter.encode()
+    if data.startswith((b"\n", b"\r", b" ")) or b"\n\n" in data or b"\n\r" in data or b"\r\r" in data:
+        return False
+    whole = np.frombuffer(data, np.uint8)
+    delimiters, ends = whole == mark[0], whole == ord("\n")
+    if b'"' in data:
+        if mark + b' "' in data or b'\n "' in data:
+            return False
+        outside = (np.cumsum(whole == ord('"'), dtype=np.uint8) & 1) == 0
+        delimiters, ends = delimiters & outside, ends & outside
+    records = np.count_nonzero(ends) + (not data.endswith(b"\n"))
+    # Too many fields in a record make polars raise, so that an equal sum leaves no record with too few.
+    return bool(np.count_nonzero(delimiters) == records * (len(header.names) - 1))
+
+
+def _parse_slowly(block: _Block, header: _Header) -> pl.DataFrame:
+    csv.field_size_limit(LONGEST_RECORD)
+    lines = io.StringIO(block.data.decode(), newline="")
+    parser = csv.reader(lines, delimiter=header.delimiter, skipinitialspace=True, strict=True)
+    records, before = [], 0
+    try:
+        for record in parser:
+            if len(record) == len(header.names) and (len(record) > 1 or record[0].strip(text.BLANKS)):
+                records.append(record)
+            elif len(record) > 1 or (record and record[0].strip(text.BLANKS)):
+                raise _ragged(block.line + before, header, record)
+            before = parser.line_num
+    except csv.Error as error:
+        raise invalid(f"line {block.line + before} is no CSV record: {error}") from error
+    return pl.DataFrame(records, schema=dict.fromkeys(header.names, pl.String), orient="row") if records else _empty(header.names)
+
+
+def _ragged(line: int, header: _Header, record: list[str]) -> Exception:
+    expected = len(header.names)
+    return invalid(f"line {line} has {len(record)} fields, the header has {expected}", got=len(record), allowed=expected)
+
+
+def _empty(names: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+
+
+def profile(path: Path, limits: Limits) -> Profile:
+    """Profile a CSV file."""
+    collector = None
+    with path.open("rb") as file:
+        for header, table in _tables(file, BLOCK, limits):
+            collector = collector or TableCollector(header.names, written=True)
+            collector.add(table.get_columns())
+    assert collector is not None
+    return profile_of(collector.rows, collector.finish(), Format.CSV)
+
+
+def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:
+    """Read columns of a CSV file."""
+    parts: dict[str, list[Column]] = {column.name: [] for column in wanted}
+    left = rows
+    for header, table in _tables(file, BLOCK if rows is None else BLOCK // 16):
+        if header.names != [column.name for column in columns]:
+            raise invalid("the header is not the one the data set was stored with", got=header.names)
+        table = table if left is None else table.head(left)
+        for column in wanted:
+            parts[column.name].append(text.column_of(table[column.name], column))
+        left = None if left is None else left - table.height
+        if left == 0:
+            break
+    return {name: text.joined(columns) for name, columns in parts.items()}
+
+
+READER = Reader(profile, read, needs_seek=False)

@@ -1,0 +1,155 @@
+"""Features: from columns as they were uploaded to the tensor a network takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from service.blocks.base import Shape
+from service.blocks.preprocessing import AnyPreprocessing, Preprocessing
+from service.data.facts import facts_of, features_of, laid_out_shape, leftovers, moves_channels, planned, prefixed
+from service.data.facts import shape_of
+from service.data.frame import Column, Frame
+from service.data.profile import ColumnProfile
+from service.data.rows import frame_of_rows
+from service.errors import InvalidInput, InvalidRows, InvalidSpec, Problem
+from service.spec import DataSpec
+
+_STEPS: TypeAdapter[Preprocessing] = TypeAdapter(AnyPreprocessing)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The feature columns, how tensors are laid out, and the fitted steps: all a model needs to read raw rows."""
+
+    columns: tuple[ColumnProfile, ...]
+    layout: str
+    steps: tuple[tuple[Preprocessing, dict[str, Any]], ...]
+    input_shape: Shape
+
+    @classmethod
+    def fit(cls, data: DataSpec, columns: Sequence[ColumnProfile], frame: Frame) -> Self:
+        """Fit every step to the training rows `frame`, each on what the steps before it give.
+
+        Raises:
+            InvalidSpec: The columns cannot be made into numbers; the problem names column and step.
+        """
+        features = features_of(data, columns)
+        facts = facts_of(features, data.image_layout)
+        final, problems = planned(data, facts)
+        if problems := problems + leftovers(final):
+            raise InvalidSpec(problems)
+        fitted, frame = [], _laid_out(frame, [column.name for column in features], data.image_layout)
+        for i, step in enumerate(data.preprocessing):
+            try:
+                state = step.fit(frame, facts)
+            except InvalidInput as error:
+                raise InvalidSpec(prefixed(error.problems, f"data.preprocessing[{i}]")) from error
+            frame, facts = step.apply(frame, state), step.plan(facts)
+            fitted.append((step, state))
+        return cls(tuple(map(_essence, features)), data.image_layout, tuple(fitted), shape_of(facts))
+
+    def transform(self, frame: Frame) -> NDArray[np.float32]:
+        """Return what the network takes, float32 [rows, *input_shape]; images with their channels first.
+
+        Raises:
+            InvalidRows: A value is unknown to a step, or not finite; paths are `rows[i].COLUMN`.
+        """
+        frame = _laid_out(frame, self._names, self.layout)
+        for step, state in self.steps:
+            frame = step.apply(frame, state)
+        return _joined(frame)
+
+    def read_rows(self, rows: Sequence[object]) -> Frame:
+        """Return rows of a request as columns; only where a step fills them in may values be missing.
+
+        Raises:
+            InvalidRows: Everything that does not fit, by path.
+        """
+        return frame_of_rows(rows, self.columns, self.fillable)
+
+    @cached_property
+    def fillable(self) -> frozenset[str]:
+        """Columns whose missing values a step fills in."""
+        return frozenset(name for step, state in self.steps if step.fills for name in state["columns"])
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "columns": [column.model_dump(mode="json", exclude_defaults=True) for column in self.columns],
+            "layout": self.layout,
+            "steps": [{"step": step.model_dump(mode="json"), "state": state} for step, state in self.steps],
+            "input_shape": list(self.input_shape),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the features that `to_json` wrote."""
+        return cls(
+            tuple(ColumnProfile.model_validate(column) for column in value["columns"]),
+            value["layout"],
+            tuple((_STEPS.validate_python(item["step"]), item["state"]) for item in value["steps"]),
+            tuple(value["input_shape"]),
+        )
+
+
+def _essence(column: ColumnProfile) -> ColumnProfile:
+    """Return the column without its statistics: what is needed to read a row."""
+    return ColumnProfile(name=column.name, type=column.type, shape=column.shape, dtype=column.dtype)
+
+
+def _laid_out(frame: Frame, names: list[str], layout: str) -> Frame:
+    return {name: _channels_first(frame[name], layout) for name in names}
+
+
+def _channels_first(column: Column, layout: str) -> Column:
+    if column.kind != "tensor":
+        return column
+    shape, values = column.values.shape[1:], column.values
+    if moves_channels(shape, layout):
+        values = np.moveaxis(values, -1, 1)
+    return Column("tensor", values.reshape(-1, *laid_out_shape(shape, layout)))
+
+
+def _joined(frame: Frame) -> NDArray[np.float32]:
+    """Put numbers and vectors side by side; a tensor of more axes stands alone."""
+    columns = list(frame.values())
+    # A float64 beyond float32's range becomes infinite, which is then refused by name.
+    with np.errstate(over="ignore"):
+        if len(columns) == 1 and columns[0].kind == "tensor":
+            joined = np.ascontiguousarray(columns[0].values, np.float32)
+        elif all(column.kind == "number" for column in columns):
+            joined = np.array([column.values for column in columns]).T.astype(np.float32, order="C")
+        else:
+            joined = _side_by_side(columns)
+    if not np.isfinite(joined).all():
+        raise InvalidRows(_not_finite(frame))
+    return joined
+
+
+def _side_by_side(columns: list[Column]) -> NDArray[np.float32]:
+    parts = [column.values.reshape(len(column.values), -1) for column in columns]
+    joined = np.empty((len(parts[0]), sum(part.shape[1] for part in parts)), np.float32)
+    start = 0
+    for part in parts:
+        joined[:, start : start + part.shape[1]] = part
+        start += part.shape[1]
+    return joined
+
+
+def _not_finite(frame: Frame) -> list[Problem]:
+    problems = []
+    for name, column in frame.items():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(column.values.reshape(len(column.values), -1).astype(np.float32)).all(1)
+        if not finite.all():
+            problems.append(Problem(f"rows[{int(np.argmin(finite))}].{name}", "must be a finite number in float32"))
+    return problems

@@ -1,0 +1,78 @@
+"""What is known of a data set without reading it again: its columns, their types, values and statistics."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+ColumnType = Literal["integer", "number", "boolean", "category", "tensor"]
+Value = bool | int | float | str
+"""One value of a column in its JSON type."""
+
+VALUES_SHOWN = 100
+"""Values of a column that an answer lists; the store keeps all that were counted."""
+
+
+class ValueCount(BaseModel):
+    """A value, and in how many rows it stands."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    value: Value
+    count: int
+
+
+class ColumnProfile(BaseModel):
+    """One column of a data set: type, missing values and what the values look like."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    """Name of the column, as in the file's header."""
+    type: ColumnType
+    """"integer" and "number" are quantities, "boolean" is true or false, "category" is text, "tensor" an array a row."""
+    missing: int = 0
+    """Rows without a value; of a tensor: its elements that are not a number."""
+    infinite: int = 0
+    """Numbers that are infinite; they are in no statistic."""
+    distinct: int | None = None
+    """How many different values there are; null where they are too many to count, and for tensors."""
+    min: float | None = None
+    """Least number."""
+    max: float | None = None
+    """Largest number."""
+    mean: float | None = None
+    """Mean of the numbers."""
+    std: float | None = None
+    """Standard deviation of the numbers (of the population: divided by their count)."""
+    categories: list[ValueCount] | None = None
+    """The values and how many rows have each, most frequent first; null where they are too many to list."""
+    shape: tuple[int, ...] | None = None
+    """Shape of a tensor, without the rows."""
+    dtype: str | None = None
+    """Type of a tensor's elements, as NumPy calls it."""
+
+    @property
+    def values(self) -> tuple[Value, ...] | None:
+        """Every value the column has, numbers in their order and text in the alphabet's; None when not listed."""
+        if self.categories is None:
+            return None
+        return tuple(sorted((item.value for item in self.categories), key=_order))
+
+    def shown(self) -> "ColumnProfile":
+        """Return the profile with only the most frequent values: what an answer carries."""
+        return self if self.categories is None else self.model_copy(update={"categories": self.categories[:VALUES_SHOWN]})
+
+
+def _order(value: Value) -> tuple[bool, float, str]:
+    return (True, 0.0, value) if isinstance(value, str) else (False, float(value), "")
+
+
+class Profile(BaseModel):
+    """A whole file: how many rows, which columns, read as which format."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int = Field(ge=1)
+    columns: list[ColumnProfile]
+    format: str

@@ -1,0 +1,199 @@
+"""Rows of a request to columns: every value checked, every problem named by its path."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.data import text
+from service.data.frame import Column, Frame
+from service.data.profile import ColumnProfile
+from service.errors import InvalidRows, Problem
+
+MAX_PROBLEMS = 100
+_ABSENT: Any = object()
+_EXPECTED = {"integer": "a number", "number": "a number", "boolean": "true or false", "category": "text"}
+
+
+def frame_of_rows(
+    rows: Sequence[object], columns: Sequence[ColumnProfile], fillable: Collection[str] = frozenset()
+) -> Frame:
+    """Return rows, each an object by column name or an array in the order of `columns`, as a frame.
+
+    Where the only column is a tensor, a row may be the tensor itself. Values of the columns `fillable`
+    may be null or left out.
+
+    Raises:
+        InvalidRows: With every problem (at most 100), by paths like `rows[3].alcohol`.
+    """
+    problems: list[Problem] = []
+    names = [column.name for column in columns]
+    table = [_cells(i, row, names, columns, problems) for i, row in enumerate(rows)]
+    if not rows:
+        problems.append(Problem("rows", "there must be at least one row", got=[]))
+    if problems:
+        raise InvalidRows(problems[:MAX_PROBLEMS])
+    frame = {
+        column.name: _column(column, list(cells), column.name in fillable, problems)
+        for column, cells in zip(columns, zip(*table, strict=True), strict=True)
+    }
+    if problems:
+        raise InvalidRows(sorted(problems, key=_row_number)[:MAX_PROBLEMS])
+    return frame
+
+
+def _row_number(problem: Problem) -> int:
+    return int(problem.path[len("rows[") :].partition("]")[0])
+
+
+def _cells(
+    i: int, row: object, names: list[str], columns: Sequence[ColumnProfile], problems: list[Problem]
+) -> Sequence[object]:
+    """Return the values of a row in the order of the columns."""
+    if isinstance(row, dict):
+        if unknown := row.keys() - set(names):
+            problems += [_unknown(i, str(name), names) for name in sorted(map(str, unknown))]
+        return [row.get(name, _ABSENT) for name in names]
+    if not isinstance(row, list | tuple):
+        problems.append(Problem(f"rows[{i}]", "a row is an object of columns or an array of values", got=row))
+    elif len(columns) == 1 and columns[0].type == "tensor" and _depth(row) == len(columns[0].shape or ()):
+        return [row]
+    elif len(row) != len(names):
+        message = f"the row has {len(row)} values; the model takes {len(names)}: {', '.join(names[:20])}"
+        problems.append(Problem(f"rows[{i}]", message, got=len(row), allowed=len(names)))
+    else:
+        return row
+    return ()
+
+
+def _unknown(i: int, name: str, names: list[str]) -> Problem:
+    close = get_close_matches(name, names, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return Problem(f"rows[{i}].{name}", f"the model has no such column{hint}", got=name, allowed=names[:MAX_PROBLEMS])
+
+
+def _depth(value: object) -> int:
+    depth = 0
+    while isinstance(value, list | tuple) and value:
+        value, depth = value[0], depth + 1
+    return depth
+
+
+def _column(column: ColumnProfile, cells: list[Any], fillable: bool, problems: list[Problem]) -> Column:
+    """Return one column; what is wrong in it is added to `problems`."""
+    read = _READERS[column.type]
+    values = read(column, cells)
+    if values is None or not fillable and _any_missing(column, values):
+        problems += _problems(column, cells, fillable)
+        return Column("number", np.empty(0))
+    return Column(text.kind_of(column.type), values, column.type == "boolean")
+
+
+def _any_missing(column: ColumnProfile, values: NDArray[Any]) -> bool:
+    if column.type == "category":
+        return None in values
+    return bool(np.isnan(values).any())
+
+
+def _numbers(column: ColumnProfile, cells: list[Any]) -> NDArray[np.float64] | None:
+    if not {type(cell) for cell in cells} <= {int, float}:
+        cells = [None if cell is _ABSENT else cell for cell in cells]
+        if not {type(cell) for cell in cells} <= {int, float, type(None)}:
+            return None
+        # NaN stands for a missing value inside, but cannot be sent.
+        if any(cell is not None and cell != cell for cell in cells):
+            return None
+        cells = [math.nan if cell is None else cell for cell in cells]
+        return _finite(cells, allow_nan=True)
+    return _finite(cells, allow_nan=False)
+
+
+def _finite(cells: list[Any], *, allow_nan: bool) -> NDArray[np.float64] | None:
+    try:
+        values = np.array(cells, np.float64)
+    except OverflowError:
+        return None
+    wrong = np.isinf(values) if allow_nan else ~np.isfinite(values)
+    return None if wrong.any() else values
+
+
+def _booleans(column: ColumnProfile, cells: list[Any]) -> NDArray[np.float64] | None:
+    cells = [None if cell is _ABSENT else cell for cell in cells]
+    if not {type(cell) for cell in cells} <= {bool, type(None)}:
+        return None
+    return np.array(cells, np.float64)
+
+
+def _categories(column: ColumnProfile, cells: list[Any]) -> NDArray[np.object_] | None:
+    words = [_word(cell) for cell in cells]
+    if _ABSENT in words:
+        return None
+    values = np.empty(len(words), object)
+    values[:] = words
+    return values
+
+
+def _word(cell: Any) -> Any:
+    """Return text as a file would be read: blanks off, missing as None; `_ABSENT` for what is no text."""
+    if cell is None or cell is _ABSENT:
+        return None
+    if isinstance(cell, bool):
+        cell = "true" if cell else "false"
+    if isinstance(cell, int):
+        return str(cell)
+    if not isinstance(cell, str):
+        return _ABSENT
+    word = cell.strip(text.BLANKS)
+    return None if word in text.MISSING else word
+
+
+def _tensors(column: ColumnProfile, cells: list[Any]) -> NDArray[Any] | None:
+    shape = tuple(column.shape or ())
+    try:
+        values = np.array(cells)
+    except ValueError:
+        return None
+    if values.shape[1:] != shape or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        return None
+    return values
+
+
+_READERS: dict[str, Callable[[ColumnProfile, list[Any]], NDArray[Any] | None]] = {
+    "integer": _numbers,
+    "number": _numbers,
+    "boolean": _booleans,
+    "category": _categories,
+    "tensor": _tensors,
+}
+
+
+def _problems(column: ColumnProfile, cells: list[Any], fillable: bool) -> list[Problem]:
+    """Look at the cells one by one, now that something is known to be wrong."""
+    found = ((i, cell, _problem(column, cell, fillable)) for i, cell in enumerate(cells))
+    named = (Problem(f"rows[{i}].{column.name}", why, _shown(cell), _expected(column)) for i, cell, why in found if why)
+    return [problem for problem, _ in zip(named, range(MAX_PROBLEMS), strict=False)]
+
+
+def _problem(column: ColumnProfile, cell: Any, fillable: bool) -> str | None:
+    values = _READERS[column.type](column, [cell])
+    if values is None:
+        return "must be null or " + _expected(column) if fillable else "must be " + _expected(column)
+    if not fillable and _any_missing(column, values):
+        return "is missing, and the model has no step that fills it in"
+    return None
+
+
+def _expected(column: ColumnProfile) -> str:
+    if column.type == "tensor":
+        return f"an array of finite numbers of shape {list(column.shape or ())}"
+    return ("a finite number" if column.type in ("integer", "number") else _EXPECTED[column.type])
+
+
+def _shown(cell: Any) -> Any:
+    """Return the value as a problem shows it: whole when small, and always as JSON."""
+    if cell is _ABSENT or (isinstance(cell, float) and not math.isfinite(cell)):
+        return None if cell is _ABSENT else str(cell)
+    return cell if isinstance(cell, bool | int | float | None) else str(cell)[:100]

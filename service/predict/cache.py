@@ -1,0 +1,163 @@
+"""Models in memory: each loaded once, the least recently used dropped when there are too many bytes."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import chain
+
+import torch
+
+from service.data.pipeline import Features, TargetCodec
+from service.errors import NotFound
+from service.network import build_network, load_weights
+from service.predict.monte_carlo import MonteCarlo
+from service.spec import JobSpec
+from service.store import models
+from service.store.blobs import blob_bytes
+from service.store.engine import Store
+
+TRUSTED_SECONDS = 1.0
+"""How long a model in memory is answered from before the store is asked again whether it still exists."""
+OVERHEAD_BYTES = 64 * 1024
+"""What a model takes besides its weights: modules, preprocessing, specification."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained network with everything needed to answer raw rows. Any number of threads may use it at once."""
+
+    id: str
+    spec: JobSpec
+    features: Features
+    target: TargetCodec
+    monte_carlo: MonteCarlo
+    outputs: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.monte_carlo.device
+
+    @property
+    def size(self) -> int:
+        """Bytes that the model takes."""
+        network = self.monte_carlo.network
+        weights = sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))
+        return weights + OVERHEAD_BYTES
+
+
+def load(store: Store, model_id: str) -> LoadedModel:
+    """Read a model from the store.
+
+    Raises:
+        NotFound: There is no such model.
+        CorruptBlob: Its weights in the store fail their SHA-256.
+    """
+    with store.read() as session:
+        row = models.get(session, model_id)
+    weights = blob_bytes(store, row.weights_sha256)
+    spec = JobSpec.model_validate(row.spec)
+    shape, outputs = tuple(row.preprocessing["input_shape"]), int(row.preprocessing["outputs"])
+    # What was trained fits: the limit on parameters was held when the job was accepted.
+    limit = max(row.parameters, 1)
+    network = build_network(spec.network, spec.regularization, shape, outputs, limit).to_empty(device="cpu")
+    load_weights(network, weights)
+    return LoadedModel(
+        id=model_id,
+        spec=spec,
+        features=Features.from_json(row.preprocessing["features"]),
+        target=TargetCodec.from_json(row.preprocessing["target"]),
+        monte_carlo=MonteCarlo(network),
+        outputs=outputs,
+    )
+
+
+@dataclass
+class _Entry:
+    model: LoadedModel
+    size: int
+    checked: float
+
+
+@dataclass
+class ModelCache:
+    """The models of one process, by id. Any number of threads may use it at once."""
+
+    store: Store
+    max_bytes: int
+    clock: Callable[[], float] = time.monotonic
+    _held: OrderedDict[str, _Entry] = field(default_factory=OrderedDict, init=False)
+    _loading: dict[str, Future[LoadedModel]] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all models in memory."""
+        with self._lock:
+            return sum(entry.size for entry in self._held.values())
+
+    def get(self, model_id: str) -> LoadedModel:
+        """Return a model, from memory where it is there.
+
+        Threads that ask for the same model while it is read wait for the one that reads it.
+
+        Raises:
+            NotFound: There is no such model, or no longer.
+            CorruptBlob: Its weights in the store fail their SHA-256.
+        """
+        with self._lock:
+            entry = self._held.get(model_id)
+            if entry is not None:
+                self._held.move_to_end(model_id)
+            else:
+                future = self._loading.get(model_id)
+                mine = future is None
+                future = self._loading.setdefault(model_id, Future())
+        if entry is not None:
+            return self._still_there(entry)
+        if mine:
+            self._load(model_id, future)
+        return future.result()
+
+    def forget(self, model_id: str) -> None:
+        """Drop a model, as when it was deleted."""
+        with self._lock:
+            self._held.pop(model_id, None)
+
+    def _still_there(self, entry: _Entry) -> LoadedModel:
+        """Return the model, having asked the store now and then whether another process has deleted it."""
+        if self.clock() - entry.checked > TRUSTED_SECONDS:
+            try:
+                with self.store.read() as session:
+                    models.get(session, entry.model.id)
+            except NotFound:
+                self.forget(entry.model.id)
+                raise
+            entry.checked = self.clock()
+        return entry.model
+
+    def _load(self, model_id: str, future: Future[LoadedModel]) -> None:
+        try:
+            model = load(self.store, model_id)
+        except BaseException as error:
+            with self._lock:
+                del self._loading[model_id]
+            future.set_exception(error)
+            return
+        with self._lock:
+            del self._loading[model_id]
+            self._hold(model)
+        future.set_result(model)
+
+    def _hold(self, model: LoadedModel) -> None:
+        entry = _Entry(model, model.size, self.clock())
+        if entry.size > self.max_bytes:
+            return
+        self._held[model.id] = entry
+        total = sum(held.size for held in self._held.values())
+        while total > self.max_bytes:
+            _, oldest = self._held.popitem(last=False)
+            total -= oldest.size

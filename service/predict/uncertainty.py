@@ -1,0 +1,169 @@
+"""What the samples of a prediction say: a mean, a spread, and where the doubt comes from.
+
+Samples are added tile by tile, so that a classification never holds more than one tile of them. The spread is
+that of the samples themselves (divided by T), so that the total variance of the mixture they stand for is exact.
+
+Shape letters: T samples in all, S samples of a tile, R rows, K classes, C target columns.
+
+Reference: Gal 2016, "Uncertainty in Deep Learning", section 3.3; Kendall and Gal 2017, "What Uncertainties Do We
+Need in Bayesian Deep Learning for Computer Vision?", eq. 9.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Link = Callable[[Tensor], Tensor]
+
+
+class Moments:
+    """Mean and standard deviation of samples that come in parts, free of cancellation.
+
+    Reference: Chan, Golub and LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances", eq. 2.1.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self._squares = torch.zeros((), dtype=torch.float64)
+
+    def add(self, values: Tensor) -> None:
+        """Take in samples along the first axis, [S, ...] in float64."""
+        count = len(values)
+        variance, mean = torch.var_mean(values, dim=0, correction=0)
+        both = self.count + count
+        shift = mean - self.mean
+        self._squares = self._squares + variance * count + shift.square() * (self.count * count / both)
+        # The first part as it is: mean + shift * 1 would round.
+        self.mean = self.mean + shift * (count / both) if self.count else mean
+        self.count = both
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation of all samples taken in."""
+        return (self._squares / self.count).sqrt()
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Return -sum_k p_k ln p_k over the last axis, [..., K] to [...], in nats; 0 ln 0 is 0."""
+    logs = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+    # Not `neg`: that would turn certainty into -0.
+    return (0.0 - (p * logs).sum(-1)).clamp_min(0.0)
+
+
+@dataclass(frozen=True)
+class ClassUncertainty:
+    """What the samples say of the classes of every row; float64."""
+
+    probabilities: Tensor
+    """[R, K]"""
+    probabilities_std: Tensor
+    """[R, K]"""
+    predictive_entropy: Tensor
+    """[R]"""
+    expected_entropy: Tensor
+    """[R]"""
+    mutual_information: Tensor
+    """[R]"""
+    samples: Tensor | None
+    """[R, T, K], when they were to be kept."""
+
+
+class ClassSamples:
+    """Takes in samples of a classification.
+
+    With p_t the probabilities of sample t and H the entropy:
+    predictive entropy = H(mean p_t), all the doubt there is; expected entropy = mean H(p_t), the doubt that every
+    thinned network has for itself (noise of the data); mutual information = their difference, the doubt that
+    comes from the networks contradicting each other, which more data would lessen.
+    """
+
+    def __init__(self, link: Link, keep: bool = False) -> None:
+        self._link = link
+        self._kept: list[Tensor] | None = [] if keep else None
+        self._moments = Moments()
+        self._entropies = torch.zeros((), dtype=torch.float64)
+
+    def add(self, outputs: Tensor) -> None:
+        """Take in network outputs before the link, [S, R, outputs]."""
+        p = self._link(outputs.double()).cpu()
+        self._moments.add(p)
+        self._entropies = self._entropies + entropy(p).sum(0)
+        if self._kept is not None:
+            self._kept.append(p)
+
+    def result(self) -> ClassUncertainty:
+        """Return what all samples taken in say."""
+        mean = self._moments.mean.clamp(0.0, 1.0)
+        predictive, expected = entropy(mean), self._entropies / self._moments.count
+        return ClassUncertainty(
+            probabilities=mean,
+            probabilities_std=self._moments.std,
+            predictive_entropy=predictive,
+            expected_entropy=expected,
+            mutual_information=(predictive - expected).clamp_min(0.0),
+            samples=torch.cat(self._kept).movedim(0, 1) if self._kept else None,
+        )
+
+
+@dataclass(frozen=True)
+class ValueUncertainty:
+    """What the samples say of the target columns of every row, in the target's own units; float64."""
+
+    mean: Tensor
+    """[R, C]"""
+    std: Tensor
+    """[R, C]"""
+    epistemic_std: Tensor
+    """[R, C]"""
+    aleatoric_std: Tensor | None
+    """[R, C], where the network models the noise."""
+    quantiles: Tensor
+    """[Q, R, C], one after the other."""
+    samples: Tensor
+    """[R, T, C]"""
+
+
+class ValueSamples:
+    """Takes in samples of a regression.
+
+    The spread of the means of the thinned networks is epistemic: more data would lessen it. The noise of the
+    target itself (aleatoric) is known only where the loss models it. std^2 = epistemic_std^2 + aleatoric_std^2.
+    """
+
+    def __init__(self, link: Link, decode: Link, quantiles: Sequence[float]) -> None:
+        self._link, self._decode, self._quantiles = link, decode, tuple(quantiles)
+        self._kept: list[Tensor] = []
+
+    def add(self, outputs: Tensor) -> None:
+        """Take in network outputs before the link, [S, R, outputs]."""
+        self._kept.append(self._link(outputs).cpu())
+
+    def result(self) -> ValueUncertainty:
+        """Return what all samples taken in say."""
+        values = self._decode(torch.cat(self._kept).double())
+        moments = Moments()
+        moments.add(values)
+        return ValueUncertainty(
+            mean=moments.mean,
+            std=moments.std,
+            epistemic_std=moments.std,
+            aleatoric_std=None,
+            quantiles=quantiles(values, self._quantiles),
+            samples=values.movedim(0, 1),
+        )
+
+
+def quantiles(values: Tensor, levels: Sequence[float]) -> Tensor:
+    """Return quantiles along the first axis, [T, ...] to [Q, ...], by linear interpolation between samples.
+
+    Reference: Hyndman and Fan 1996, "Sample Quantiles in Statistical Packages", definition 7.
+    """
+    ordered = values.sort(dim=0).values
+    place = torch.tensor(levels, dtype=torch.float64) * (len(values) - 1)
+    low = place.floor()
+    share = (place - low).view(-1, *[1] * (values.ndim - 1))
+    below, above = ordered[low.long()], ordered[place.ceil().long()]
+    return below + (above - below) * share

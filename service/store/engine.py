@@ -1,0 +1,172 @@
+"""Opening the store: one engine a process, and the only three ways to speak to it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from service.errors import InvalidInput, Problem, Unavailable
+from service.store.forking import ForkGate
+
+BUSY_SECONDS = 15
+"""How long a writer waits for its turn, on SQLite, before it gives up."""
+POSTGRESQL_NAMES = ("postgres", "postgresql", "postgresql+psycopg")
+SQLITE_NAMES = ("sqlite", "sqlite+pysqlite")
+# A commit is on the disk before it is answered (FULL). A chunk is a thousand pages: checkpointing after four of
+# them instead of after each halves what an upload writes. The log is cut back to 64 MiB once it has been larger.
+SQLITE_PRAGMAS = (
+    "foreign_keys = ON",
+    "auto_vacuum = INCREMENTAL",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "wal_autocheckpoint = 4000",
+    "journal_size_limit = 67108864",
+)
+
+
+class Store:
+    """The database of one process. Safe to share between threads, and to be forked over.
+
+    Every transaction is short: nothing slow happens between `begin` and its end.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(reading=True, **_reading_options(engine))
+        self._gate = ForkGate(engine)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """Open a transaction that is committed at the end of the block, and rolled back on any error.
+
+        On SQLite it holds the write lock from its first statement on.
+
+        Raises:
+            Unavailable: The database does not answer, or its lock was not to be had in 15 s.
+        """
+        with self.session() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a transaction that sees one state of the database and can write nothing.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        with self._open(self._reading) as session:
+            yield session
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a session that keeps nothing but what the block commits itself.
+
+        Raises:
+            Unavailable: The database does not answer, or its lock was not to be had in 15 s.
+        """
+        with self._open(self.engine) as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close the idle connections; in a forked child let go of the parent's, without closing them."""
+        self._gate.dispose()
+
+    @contextmanager
+    def _open(self, engine: Engine) -> Iterator[Session]:
+        try:
+            with self._gate.passage(), Session(engine, expire_on_commit=False) as session:
+                yield session
+        except PoolTimeout as error:
+            raise Unavailable("The database has no connection to spare.") from error
+
+
+def open_store(url: str) -> Store:
+    """Open the store at a SQLAlchemy URL: a SQLite file, or PostgreSQL through psycopg 3.
+
+    The folder of a SQLite file is made; the tables are not (see `schema.upgrade`).
+
+    Raises:
+        InvalidInput: The URL is none of a store.
+    """
+    parsed = _parse(url)
+    engine = _open_sqlite(parsed) if parsed.drivername in SQLITE_NAMES else _open_postgresql(parsed)
+    event.listen(engine, "handle_error", _translate)
+    return Store(engine)
+
+
+def _parse(url: str) -> URL:
+    """Return the URL with the driver that is installed."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidInput([_bad_url("is not a database URL")]) from error
+    if parsed.drivername in POSTGRESQL_NAMES:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in SQLITE_NAMES:
+        raise InvalidInput([_bad_url("names a database that is not supported", parsed.drivername)])
+    if parsed.database in (None, "", ":memory:"):
+        raise InvalidInput([_bad_url("must name a file: every process opens the same database")])
+    return parsed
+
+
+def _bad_url(message: str, got: str | None = None) -> Problem:
+    return Problem("database_url", message, got, ["sqlite:///FILE", "postgresql+psycopg://USER@HOST/DATABASE"])
+
+
+def _open_sqlite(url: URL) -> Engine:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    # A thread waits for the write lock, not for a connection: these are open files and cost next to nothing.
+    pool = {"pool_size": 20, "max_overflow": -1}
+    engine = create_engine(url, json_serializer=_json, connect_args={"timeout": BUSY_SECONDS}, **pool)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _open_postgresql(url: URL) -> Engine:
+    return create_engine(url, json_serializer=_json, pool_size=10, max_overflow=30, pool_pre_ping=True)
+
+
+def _json(value: object) -> str:
+    """Refuse NaN, which PostgreSQL does not take for JSON, on either database."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours to say: the driver's own comes too late and is deferred
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once: a transaction that read first could not get it later (SQLITE_BUSY_SNAPSHOT)."""
+    reading = bool(connection.get_execution_options().get("reading", False))
+    connection.exec_driver_sql(f"PRAGMA query_only = {int(reading)}")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _reading_options(engine: Engine) -> dict[str, Any]:
+    if engine.dialect.name != "postgresql":
+        return {}
+    return {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+
+
+def _translate(context: ExceptionContext) -> None:
+    """Turn what the database says into errors of ours, at this one place."""
+    if context.is_pre_ping:
+        return  # the pool asks whether a connection is still good, and replaces it if not
+    error = context.original_exception
+    if isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError):
+        raise Unavailable(f"The database does not answer: {_first_line(error)}.") from error
+    if isinstance(context.sqlalchemy_exception, DataError) or isinstance(error, UnicodeError | OverflowError):
+        raise InvalidInput([Problem("", f"holds a value that cannot be stored: {_first_line(error)}")]) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

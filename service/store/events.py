@@ -1,0 +1,37 @@
+"""The story of a job, line by line."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.store.tables import Job, JobEvent
+
+Level = Literal["info", "warn", "error"]
+
+
+def add(
+    session: Session,
+    job_id: str,
+    type: str,
+    message: str,
+    *,
+    attempt: int = 0,
+    level: Level = "info",
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Append an event.
+
+    The job's row is locked until the end of the transaction, so that the events of a job appear in the order of
+    their ids: whoever has read up to event 7 never misses a sixth that is committed later.
+    """
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
+    session.add(JobEvent(job=job_id, attempt=attempt, level=level, type=type, message=message, data=data))
+    session.flush()
+
+
+def since(session: Session, job_id: str, after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
+    """Return the events of a job that follow event `after`, oldest first."""
+    query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after)
+    return session.scalars(query.order_by(JobEvent.id).limit(limit)).all()

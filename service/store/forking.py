@@ -1,0 +1,103 @@
+"""Forking with a database open.
+
+SQLite remembers which files its process has locked; a forked child inherits the memory but not the locks. It
+would believe to hold locks that it does not, and another process could delete the log under it
+(https://sqlite.org/howtocorrupt.html, section 2.6). So no SQLite connection is open across a fork: the fork
+waits until no session is, closes the idle connections, and lets nobody in until it is done. On PostgreSQL the
+child has only to forget the connections of its parent.
+"""
+
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+PATIENCE = 20.0
+"""Seconds a fork waits for open sessions; longer than a writer waits for its turn."""
+
+
+class ForkGate:
+    """Counts the open sessions of one engine and keeps them apart from forks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._exclusive = engine.dialect.name == "sqlite"
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._inside: Counter[int] = Counter()
+        self._forks = 0
+        _gates.add(self)
+
+    @contextmanager
+    def passage(self) -> Iterator[None]:
+        """Stay inside for the length of the block; wait first for a fork under way to be over."""
+        thread = threading.get_ident()
+        with self._changed:
+            # Who is inside already may go deeper: the fork waits for that thread, so it must not wait for the fork.
+            self._changed.wait_for(lambda: not self._forks or self._inside[thread])
+            self._inside[thread] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside[thread] -= 1
+                self._inside += Counter()  # drops the zeros, so that ended threads are forgotten
+                self._changed.notify_all()
+
+    def dispose(self) -> None:
+        """Close the idle connections, or forget them where they belong to the parent of this process."""
+        if self._pid == os.getpid():
+            self._engine.dispose()
+        else:
+            self.after_in_child()
+
+    def before(self) -> None:
+        """Let nobody in, wait for the sessions of other threads to end, close what is idle."""
+        thread = threading.get_ident()
+        with self._changed:
+            self._forks += 1
+            if self._exclusive:
+                self._changed.wait_for(lambda: self._inside.total() <= self._inside[thread], PATIENCE)
+        if self._exclusive:
+            self._engine.dispose()
+
+    def after_in_parent(self) -> None:
+        """Let sessions in again."""
+        with self._changed:
+            self._forks -= 1
+            self._changed.notify_all()
+
+    def after_in_child(self) -> None:
+        """Begin anew: the other threads, their sessions and the locks they held stayed with the parent."""
+        thread = threading.get_ident()
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._inside = Counter({thread: self._inside[thread]})
+        self._forks = 0
+        self._engine.dispose(close=False)
+
+
+_gates: "weakref.WeakSet[ForkGate]" = weakref.WeakSet()
+
+
+def _before() -> None:
+    for gate in list(_gates):
+        gate.before()
+
+
+def _after_in_parent() -> None:
+    for gate in list(_gates):
+        gate.after_in_parent()
+
+
+def _after_in_child() -> None:
+    for gate in list(_gates):
+        gate.after_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,163 @@
+"""Jobs. What clients do to them is here; what workers do is in `attempts`, their states are in `states`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFound, WrongState
+from service.ids import new_id
+from service.store import events
+from service.store.attempts import (
+    Progress,
+    cancelled,
+    claim,
+    fail,
+    give_back,
+    lose,
+    own,
+    owned_status,
+    recover,
+    renew,
+    succeed,
+)
+from service.store.pages import Page, page
+from service.store.states import ON_CANCEL, OWNED, TERMINAL, TRANSITIONS, move
+from service.store.tables import Job, Model
+
+__all__ = [
+    "OWNED",
+    "TERMINAL",
+    "TRANSITIONS",
+    "Progress",
+    "cancelled",
+    "claim",
+    "count_queued",
+    "delete",
+    "fail",
+    "get",
+    "give_back",
+    "held_by",
+    "insert",
+    "list_page",
+    "lock",
+    "lose",
+    "oldest_queued",
+    "own",
+    "owned_status",
+    "recover",
+    "renew",
+    "request_cancel",
+    "succeed",
+    "twin",
+]
+
+
+def insert(
+    session: Session,
+    *,
+    spec: dict[str, Any],
+    spec_sha256: str,
+    dataset: str,
+    data_sha256: str,
+    seed: int,
+    name: str | None = None,
+    total_epochs: int | None = None,
+) -> Job:
+    """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile."""
+    job = Job(
+        id=new_id(Job.id_prefix),
+        name=name,
+        spec=spec,
+        spec_sha256=spec_sha256,
+        dataset=dataset,
+        data_sha256=data_sha256,
+        seed=seed,
+        total_epochs=total_epochs,
+    )
+    session.add(job)
+    session.flush()
+    events.add(session, job.id, "queued", "The job is queued.")
+    session.refresh(job)
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    """Return a job.
+
+    Raises:
+        NotFound: There is no such job.
+    """
+    return _found(session.get(Job, job_id, populate_existing=True), job_id)
+
+
+def lock(session: Session, job_id: str) -> Job:
+    """Return a job that nobody else changes before this transaction ends.
+
+    Raises:
+        NotFound: There is no such job.
+    """
+    query = select(Job).where(Job.id == job_id).with_for_update(key_share=True)
+    return _found(session.scalar(query, execution_options={"populate_existing": True}), job_id)
+
+
+def list_page(session: Session, limit: int, after: str | None = None, status: str | None = None) -> Page[Job]:
+    """Return a page of the jobs, newest first; of one status if it is named."""
+    return page(session, Job, limit, after, *([Job.status == status] if status else []))
+
+
+def count_queued(session: Session) -> int:
+    """Return how many jobs wait for a worker."""
+    return session.scalar(select(func.count()).where(Job.status == "queued")) or 0
+
+
+def oldest_queued(session: Session, limit: int) -> Sequence[str]:
+    """Return the ids of the jobs that are claimed next, first come, first served."""
+    return session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id).limit(limit)).all()
+
+
+def held_by(session: Session, worker: str) -> Sequence[Job]:
+    """Return the jobs that a worker owns, e.g. to let go of those of a child that died."""
+    return session.scalars(select(Job).where(Job.worker == worker, Job.status.in_(OWNED)).order_by(Job.id)).all()
+
+
+def twin(session: Session, spec_sha256: str, data_sha256: str, seed: int) -> Job | None:
+    """Return the newest job of the same spec, data and seed that succeeded and whose model still exists."""
+    same = (Job.spec_sha256 == spec_sha256, Job.data_sha256 == data_sha256, Job.seed == seed)
+    done = select(Job).join(Model, Model.id == Job.model).where(*same, Job.status == "succeeded")
+    return session.scalar(done.order_by(Job.id.desc()).limit(1))
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Cancel a job that waits, ask the worker of one that runs; a job that has ended stays as it is.
+
+    Raises:
+        NotFound: There is no such job.
+    """
+    job = lock(session, job_id)
+    target = ON_CANCEL.get(job.status)
+    if target is None:
+        return job
+    message = "The job is cancelled." if target == "cancelled" else "The run is to stop at its next step."
+    return move(session, job_id, target, message) or job
+
+
+def delete(session: Session, job_id: str) -> None:
+    """Delete a job with its events, metrics and checkpoints; its model stays.
+
+    Raises:
+        NotFound: There is no such job.
+        WrongState: A worker owns it.
+    """
+    job = lock(session, job_id)
+    if job.status in OWNED:
+        raise WrongState(f"Job {job_id} is {job.status}; cancel it and wait for its end, then delete it.")
+    session.execute(delete_from(Job).where(Job.id == job_id))
+
+
+def _found(job: Job | None, job_id: str) -> Job:
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job

@@ -1,0 +1,84 @@
+"""Trained networks with everything needed to answer raw rows."""
+
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from service.errors import NotFound
+from service.ids import new_id
+from service.store.blobs import BlobRef
+from service.store.pages import Page, page
+from service.store.tables import Job, Model
+
+
+def insert(
+    session: Session,
+    *,
+    job: str,
+    name: str | None,
+    spec: dict[str, Any],
+    task: str,
+    classes: list[Any] | None,
+    columns: list[dict[str, Any]],
+    preprocessing: dict[str, Any],
+    metrics: dict[str, Any],
+    receipt: dict[str, Any],
+    weights: BlobRef,
+    parameters: int,
+    calibration: dict[str, Any] | None = None,
+    model_id: str | None = None,
+) -> Model:
+    """Add the model of a job, in the transaction in which the job succeeds.
+
+    `weights` comes from `BlobWriter.finish` in the same transaction.
+    """
+    model = Model(
+        id=model_id or new_id(Model.id_prefix),
+        job=job,
+        name=name,
+        spec=spec,
+        task=task,
+        classes=classes,
+        columns=columns,
+        preprocessing=preprocessing,
+        metrics=metrics,
+        calibration=calibration,
+        receipt=receipt,
+        weights_sha256=weights.sha256,
+        size=weights.size,
+        parameters=parameters,
+    )
+    session.add(model)
+    session.flush()
+    session.refresh(model)
+    return model
+
+
+def get(session: Session, model_id: str) -> Model:
+    """Return a model.
+
+    Raises:
+        NotFound: There is no such model.
+    """
+    model = session.get(Model, model_id, populate_existing=True)
+    if model is None:
+        raise NotFound(f"There is no model {model_id}.")
+    return model
+
+
+def list_page(session: Session, limit: int, after: str | None = None) -> Page[Model]:
+    """Return a page of the models, newest first."""
+    return page(session, Model, limit, after)
+
+
+def delete(session: Session, model_id: str) -> None:
+    """Delete a model; its job stays and no longer names it.
+
+    Raises:
+        NotFound: There is no such model.
+    """
+    model = get(session, model_id)
+    session.execute(update(Job).where(Job.id == model.job, Job.model == model_id).values(model=None))
+    session.execute(delete_from(Model).where(Model.id == model_id))

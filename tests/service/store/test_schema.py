@@ -1,0 +1,130 @@
+"""The schema: built by the migrations, equal to the tables, and refused when it is another."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from service.errors import SchemaMismatch, Unavailable
+from service.store import schema, workers
+from service.store.engine import Store, open_store
+from service.store.tables import Table
+
+HEAD = "0001"
+
+
+def differences(store: Store) -> object:
+    with store.engine.connect() as connection:
+        return compare_metadata(MigrationContext.configure(connection), Table.metadata)
+
+
+def set_revision(store: Store, revision: str) -> None:
+    with store.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :new"), {"new": revision})
+
+
+def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
+    assert differences(store) == []
+
+
+def test_defaults_are_those_of_the_tables(store: Store) -> None:
+    """What `compare_metadata` does not compare: server defaults and how rows are laid out."""
+    with store.engine.begin() as connection:
+        migrated = {name: inspect(connection).get_columns(name) for name in Table.metadata.tables}
+        connection.execute(text("DROP TABLE alembic_version"))
+        Table.metadata.drop_all(connection)
+        Table.metadata.create_all(connection)
+        created = {name: inspect(connection).get_columns(name) for name in Table.metadata.tables}
+    assert [{**c, "type": str(c["type"])} for t in migrated for c in sorted(migrated[t], key=lambda c: c["name"])] == [
+        {**c, "type": str(c["type"])} for t in migrated for c in sorted(created[t], key=lambda c: c["name"])
+    ]
+
+
+def test_a_migrated_database_is_accepted(store: Store) -> None:
+    schema.check(store)
+
+
+def test_an_empty_database_is_refused_and_brought_up_to_date(empty_database_url: str) -> None:
+    store = open_store(empty_database_url)
+    with pytest.raises(SchemaMismatch, match=rf"empty.*needs {HEAD}.*`trainyard migrate`"):
+        schema.check(store)
+    schema.upgrade(empty_database_url)
+    schema.check(store)
+    assert differences(store) == []
+    store.dispose()
+
+
+def test_upgrading_again_changes_nothing(store: Store) -> None:
+    with store.begin() as session:
+        workers.beat(session, "w", host="h", pid=1, slots=1)
+    schema.upgrade(store.engine.url.render_as_string(hide_password=False))
+    with store.read() as session:
+        assert len(workers.alive(session, 60)) == 1
+
+
+def test_processes_that_upgrade_at_once_take_turns(empty_database_url: str) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(schema.upgrade, [empty_database_url] * 6))
+    store = open_store(empty_database_url)
+    schema.check(store)
+    store.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
+    set_revision(store, "9999")
+    with pytest.raises(SchemaMismatch, match=r"ahead.*9999.*Install the newer version"):
+        schema.check(store)
+    with pytest.raises(SchemaMismatch, match="ahead"):
+        schema.upgrade(store.engine.url.render_as_string(hide_password=False))
+
+
+def test_an_older_database_is_refused_and_told_what_to_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema.ScriptDirectory, "get_current_head", lambda self: "0002")
+    with pytest.raises(SchemaMismatch, match=r"behind.*at revision 0001.*needs 0002.*`trainyard migrate`"):
+        schema.check(store)
+
+
+def test_a_database_of_somebody_else_is_left_alone(empty_database_url: str) -> None:
+    store = open_store(empty_database_url)
+    with store.begin() as session:
+        session.execute(text("CREATE TABLE jobs (id INTEGER)"))
+    with pytest.raises(SchemaMismatch, match="tables named jobs"):
+        schema.upgrade(empty_database_url)
+    with store.engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["jobs"]
+    store.dispose()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(empty_database_url)
+    real = schema.command.upgrade
+
+    def half(*arguments: object) -> None:
+        real(*arguments)  # type: ignore[arg-type]
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(schema.command, "upgrade", half)
+    with pytest.raises(RuntimeError, match="power cut"):
+        schema.upgrade(empty_database_url)
+    with store.engine.connect() as connection:
+        assert inspect(connection).get_table_names() == []
+    store.dispose()
+
+
+def test_a_path_with_a_percent_sign_works(tmp_path: Path) -> None:
+    schema.upgrade(f"sqlite:///{tmp_path}/50%25 off/trainyard.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["50%25 off"]
+
+
+def test_upgrading_what_does_not_answer_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        schema.upgrade("postgresql://u@127.0.0.1:1/d")
+
+
+def test_postgresql_does_not_try_to_shrink_chunks(postgres_store: Store) -> None:
+    storage = text("SELECT attstorage FROM pg_attribute WHERE attrelid = 'chunks'::regclass AND attname = 'data'")
+    with postgres_store.read() as session:
+        assert session.scalar(storage) in ("e", b"e")

@@ -1,0 +1,120 @@
+"""The Celery app: prefork, one warm child a slot, early acknowledgement, nothing but ids in messages."""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from celery import Celery
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from torch import nn
+
+from service.queue import QUEUE, TRANSPORT_OPTIONS
+from service.settings import Settings
+from service.store.engine import Store, open_store
+from worker import draining
+from worker.watch import Watch
+
+log = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1
+SHUTDOWN_SECONDS = 10.0
+
+
+def configure(settings: Settings) -> Celery:
+    """Return the Celery app of these settings."""
+    celery = Celery("trainyard", broker=settings.effective_broker_url, include=["worker.tasks"])
+    celery.conf.update(
+        task_default_queue=QUEUE,
+        # Early: a message is a hint, and one that is delivered again after an hour would only be noise.
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_pool="prefork",
+        worker_concurrency=settings.slots,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
+        worker_hijack_root_logger=True,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={**TRANSPORT_OPTIONS, "socket_timeout": None, "max_retries": None},
+    )
+    return celery
+
+
+def worker_name(pid: int) -> str:
+    """Return the name under which a child of this parent owns jobs."""
+    return f"{socket.gethostname()}/{os.getppid() if pid == os.getpid() else os.getpid()}/{pid}"
+
+
+@dataclass(frozen=True)
+class Child:
+    """What a child holds for all of its jobs."""
+
+    name: str
+    settings: Settings
+    store: Store
+
+
+@cache
+def child() -> Child:
+    """Return the state of this process, made at its first use."""
+    return Child(worker_name(os.getpid()), SETTINGS, open_store(SETTINGS.effective_database_url))
+
+
+SETTINGS = Settings()
+app = configure(SETTINGS)
+_watch: list[Watch] = []
+
+
+def _start_watching(sender: Any, **_: Any) -> None:
+    """In the parent: say that the worker lives, and look after its children and the queue."""
+    watch = Watch(SETTINGS, lambda: [process.pid for process in sender.pool._pool._pool], worker_name)
+    watch.start()
+    _watch.append(watch)
+
+
+def _begin_to_stop(**_: Any) -> None:
+    """In the parent, at SIGTERM: have the children give their jobs back."""
+    for watch in _watch:
+        watch.drain()
+
+
+def _warm_up(**_: Any) -> None:
+    """In a fresh child: die with the parent, then do once what the first job would otherwise wait for."""
+    _die_with_parent()
+    _watch.clear()
+    draining.resume()
+    signal.signal(draining.SIGNAL, draining.drain)
+    child.cache_clear()
+    torch.set_num_threads(SETTINGS.threads_of_a_job)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    child()
+    network = nn.Linear(4, 4)
+    network(torch.zeros(2, 4)).sum().backward()
+    torch.optim.Adam(network.parameters(), fused=True).step()
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+worker_ready.connect(_start_watching)
+worker_shutting_down.connect(_begin_to_stop)
+worker_process_init.connect(_warm_up)
+
+
+def main() -> None:
+    """Run a worker until it is told to stop."""
+    options = ["worker", "--loglevel", SETTINGS.log_level, "--without-gossip", "--without-mingle", "--queues", QUEUE]
+    app.worker_main(options)

@@ -1,0 +1,90 @@
+"""Owning a job: the lease, its heartbeat, the fence around every write, and what others wish of the job."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from service.errors import TrainyardError, Unavailable
+from service.settings import Settings
+from service.store import jobs
+from service.store.attempts import Progress
+from service.store.engine import Store
+from worker.draining import draining
+
+log = logging.getLogger(__name__)
+Wish = Literal["cancel", "pause", "give_back", "fenced"]
+WISHES: dict[str, Wish] = {"cancelling": "cancel", "pausing": "pause"}
+RENEWALS = 6
+"""Renewals in the length of a lease."""
+
+
+class LeaseLost(Exception):
+    """Another attempt owns the job: nothing more may be written."""
+
+
+class Lease:
+    """A claimed job. A thread reads wishes every `heartbeat_seconds` and extends the lease."""
+
+    def __init__(self, store: Store, settings: Settings, job_id: str, attempt: int) -> None:
+        self.job_id, self.attempt = job_id, attempt
+        self._store, self._settings = store, settings
+        self._wish: Wish | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{job_id}", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=20)
+
+    @property
+    def wish(self) -> Wish | None:
+        """What is to become of the run at its next step; read at every step boundary, so it costs next to nothing."""
+        return self._wish or ("give_back" if draining() else None)
+
+    @contextmanager
+    def write(self, progress: Progress | None = None) -> Iterator[Session]:
+        """Open a transaction that commits only if this attempt still owns the job; it extends the lease.
+
+        Raises:
+            LeaseLost: Another attempt owns the job.
+        """
+        with self._store.begin() as session:
+            status = jobs.renew(session, self.job_id, self.attempt, self._settings.lease_seconds, progress)
+            self._note(status)
+            if status is None:
+                raise LeaseLost(self.job_id)
+            yield session
+
+    def _note(self, status: str | None) -> None:
+        self._wish = "fenced" if status is None else WISHES.get(status)
+
+    def _beat(self) -> None:
+        every = max(1, int(self._settings.lease_seconds / RENEWALS / self._settings.heartbeat_seconds))
+        beats = 0
+        while not self._stop.wait(self._settings.heartbeat_seconds):
+            beats += 1
+            try:
+                self._look(renew=beats % every == 0)
+            except Unavailable as error:
+                log.warning("job %s: no heartbeat, the database does not answer: %s", self.job_id, error)
+            except TrainyardError:
+                log.exception("job %s: heartbeat failed", self.job_id)
+
+    def _look(self, renew: bool) -> None:
+        if renew:
+            with self._store.begin() as session:
+                status = jobs.renew(session, self.job_id, self.attempt, self._settings.lease_seconds)
+        else:
+            with self._store.read() as session:
+                job = jobs.get(session, self.job_id)
+                status = job.status if job.attempt == self.attempt and job.status in jobs.OWNED else None
+        if not self._stop.is_set():
+            self._note(status)

@@ -1,0 +1,21 @@
+"""The Celery tasks: an id in, a call into the training modules."""
+
+from service.queue import QUEUE, TRAIN
+from service.store import jobs
+from worker.app import app, child
+from worker.draining import draining
+from worker.training.run import run_attempt
+
+
+def train(job_id: str) -> None:
+    """Claim the oldest queued job, whichever the message named, train it, and go on until none is queued."""
+    state = child()
+    while not draining():
+        with state.store.begin() as session:
+            job = jobs.claim(session, state.name, state.settings.lease_seconds)
+        if job is None:
+            return
+        run_attempt(state.store, state.settings, job)
+
+
+train_task = app.task(name=TRAIN, queue=QUEUE, ignore_result=True)(train)

@@ -1,0 +1,189 @@
+"""One attempt of a job: from the claim to its end, whatever that is."""
+
+import logging
+import time
+
+import torch
+
+from service.blocks.metrics import DEFAULT_METRICS, Metric
+from service.blocks.schedules import Horizon
+from service.errors import (
+    CorruptBlob,
+    DatasetGone,
+    InvalidInput,
+    NonFiniteLoss,
+    NotFound,
+    OutOfMemory,
+    TrainingFailed,
+    Unavailable,
+)
+from service.network import build_network, materialize, save_weights
+from service.settings import Settings
+from service.spec import JobSpec
+from service.store import datasets, events, jobs, models
+from service.store.blobs import BlobWriter
+from service.store.engine import Store
+from service.store.tables import Job
+from worker.data import TrainingData, load
+from worker.device import choose_device
+from worker.lease import Lease, LeaseLost
+from worker.training.checkpoints import Checkpoints
+from worker.training.loop import Interrupted, Loop, every, steps_per_epoch
+from worker.training.receipt import receipt
+from worker.training.recorder import Recorder
+from worker.training.step import Step
+from worker.training.tally import Units
+
+log = logging.getLogger(__name__)
+
+
+def run_attempt(store: Store, settings: Settings, job: Job) -> None:
+    """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause."""
+    try:
+        with Lease(store, settings, job.id, job.attempt) as lease:
+            _attempt(store, settings, job, lease)
+    except LeaseLost:
+        log.warning("job %s: attempt %s no longer owns it; nothing more is written", job.id, job.attempt)
+    except Unavailable as error:
+        # The lease runs out and the job is taken up again from its last checkpoint.
+        log.error("job %s: attempt %s left it, the database does not answer: %s", job.id, job.attempt, error)
+
+
+def _attempt(store: Store, settings: Settings, job: Job, lease: Lease) -> None:
+    try:
+        Run(store, settings, job, lease).train()
+    except Interrupted as interruption:
+        _interrupted(store, lease, interruption)
+    except (LeaseLost, Unavailable):
+        raise
+    except torch.OutOfMemoryError as error:
+        message = f"The device ran out of memory; try a smaller batch_size or network. ({str(error).splitlines()[0]})"
+        _fail(lease, OutOfMemory.code, message)
+    except InvalidInput as error:
+        _fail(lease, error.code, "; ".join(f"{p.path}: {p.message}" for p in error.problems))
+    except TrainingFailed as error:
+        _fail(lease, error.code, error.message)
+    except Exception as error:
+        log.exception("job %s: attempt %s failed", job.id, job.attempt)
+        _fail(lease, "internal_error", f"The run failed unexpectedly: {type(error).__name__}: {error}")
+
+
+def _interrupted(store: Store, lease: Lease, interruption: Interrupted) -> None:
+    with store.begin() as session:
+        if interruption.wish == "cancel":
+            jobs.cancelled(session, lease.job_id, lease.attempt)
+        else:
+            jobs.give_back(session, lease.job_id, lease.attempt)
+
+
+def _fail(lease: Lease, code: str, message: str) -> None:
+    with lease.write() as session:
+        jobs.fail(session, lease.job_id, lease.attempt, code, message)
+
+
+class Run:
+    """What one attempt puts together to train."""
+
+    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease) -> None:
+        self.store, self.settings, self.job, self.lease = store, settings, job, lease
+        self.began = time.monotonic()
+        self.spec = JobSpec.model_validate(job.spec)
+        self.device = choose_device(self.spec.training.device)
+        self.data = self._load()
+        self.loop = self._loop()
+        self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
+
+    def train(self) -> None:
+        """Go on from the last checkpoint, or begin; train; finish."""
+        self._resume()
+        wanted = self.spec.training.checkpoint_seconds
+        due = every(self.settings.checkpoint_seconds if wanted is None else wanted)
+        try:
+            self.loop.run(lambda: self._checkpoint() if due() and not self.loop.finished else None)
+        except Interrupted:
+            self._checkpoint()
+            raise
+        except NonFiniteLoss:
+            # What led there is worth seeing; no checkpoint: the weights are spoilt.
+            self.loop.recorder.flush(self.loop.epoch, self.loop.step, self.loop.rows)
+            raise
+        self._finish()
+
+    def _load(self) -> TrainingData:
+        try:
+            with self.store.read() as session:
+                dataset = datasets.get(session, self.job.dataset)
+            return load(self.store, dataset, self.spec).to(self.device)
+        except (NotFound, CorruptBlob) as error:
+            raise DatasetGone(f"The data set {self.job.dataset} cannot be read: {error}") from error
+
+    def _loop(self) -> Loop:
+        spec, data = self.spec, self.data
+        network = build_network(
+            spec.network, spec.regularization, data.input_shape, data.outputs, self.settings.max_parameters
+        )
+        network = materialize(network, spec.training.seed).to(self.device)
+        steps = steps_per_epoch(len(data.train), spec.training.batch_size, network.has_batch_norm)
+        horizon = Horizon(steps, steps * spec.training.epochs)
+        step = Step(network, spec, self.device, horizon)
+        recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
+        return Loop(spec, network, data, step, self.lease, recorder, self._metrics(), self._units())
+
+    def _metrics(self) -> list[Metric]:
+        if self.spec.metrics is not None:
+            return list(self.spec.metrics)
+        members = Metric.members()
+        return [members[name]() for name in DEFAULT_METRICS[self.spec.loss.task]]
+
+    def _units(self) -> Units | None:
+        if self.data.target.classes is not None:
+            return None
+        scale, shift = (torch.tensor(v, dtype=torch.float64) for v in (self.data.target.scale, self.data.target.shift))
+        return Units(scale.to(self.device), shift.to(self.device))
+
+    def _resume(self) -> None:
+        if self.job.attempt == 1:
+            return
+        found = self.checkpoints.resume()
+        if found is not None:
+            row, tensors, best = found
+            self.loop.restore(row.state, tensors, best)
+
+    def _checkpoint(self) -> None:
+        self.checkpoints.save(self.loop.snapshot(), self.loop.recorder)
+
+    def _finish(self) -> None:
+        loop, lease = self.loop, self.lease
+        snapshot = loop.snapshot()
+        best, last = self.checkpoints.write_blobs(snapshot)
+        values = dict(loop.restore_best())
+        if len(self.data.test):
+            values["test"] = loop.measure(self.data.test, loop.check_wish)
+            loop.recorder.add("test", loop.epoch, loop.step, values["test"])
+        loop.take_step.end()
+        weights = BlobWriter(self.store, self.settings.chunk_bytes)
+        weights.write(save_weights(loop.network))
+        with lease.write(loop.recorder.progress(loop.epoch, loop.step, loop.rows)) as session:
+            self.checkpoints.insert(session, snapshot, best, last)
+            loop.recorder.drain(session)
+            blob = weights.finish(session)
+            proof = receipt(self.job, loop, self.device, blob.sha256, time.monotonic() - self.began)
+            model = models.insert(
+                session,
+                job=self.job.id,
+                name=self.job.name,
+                spec=self.job.spec,
+                task=self.spec.loss.task,
+                classes=None if self.data.target.classes is None else list(self.data.target.classes),
+                columns=self.data.columns,
+                preprocessing=self.data.preprocessing(),
+                metrics=values,
+                receipt=proof,
+                weights=blob,
+                parameters=loop.network.parameter_count,
+            )
+            if loop.stopping and loop.stopping.exhausted:
+                message = f"Early stopping: {loop.stopping.monitor} was best in epoch {loop.stopping.best_epoch}."
+                events.add(session, self.job.id, "early_stopping", message, attempt=self.job.attempt)
+            if not jobs.succeed(session, self.job.id, self.job.attempt, model.id, proof):
+                raise Interrupted(lease.wish or "cancel")
