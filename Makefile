@@ -3,6 +3,7 @@
 # make run    the stack, until Ctrl-C
 # make lint   what CI checks before the tests;  make format mends what can be mended
 # make bench  the speed figures
+# make docs   the pages of docs/ that follow from the code
 .DEFAULT_GOAL := help
 .PHONY: help demo run test lint format bench docs clean
 
@@ -39,6 +40,7 @@ bench: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m service.catalog > docs/blocks.md
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist .trainyard *.egg-info .*_cache .hypothesis .coverage

@@ -1,13 +1,14 @@
 """What a specification contradicts itself in: rules that need two of its parts, but no data."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from service.blocks.layers import Layer, WeightedLayer
+from service.blocks.layers import WeightedLayer
 from service.blocks.metrics import Metric
 from service.blocks.reshaping import ActivationLayer
 from service.blocks.values import AUTO
 from service.errors import Problem
 from service.findings import did_you_mean
+from service.network.resolution import last_weighted
 from service.spec import JobSpec
 
 Sound = Callable[..., bool]
@@ -19,14 +20,9 @@ def contradictions(spec: JobSpec, sound: Sound) -> list[Problem]:
     return [problem for places, check in CHECKS if sound(*places) for problem in check(spec)]
 
 
-def last_weighted(layers: Sequence[Layer]) -> int | None:
-    """Return the position of the last layer with weights: the one that gives the outputs."""
-    return max((i for i, layer in enumerate(layers) if isinstance(layer, WeightedLayer)), default=None)
-
-
 def some_weights(spec: JobSpec) -> Iterator[Problem]:
     """A network without weights has nothing to learn."""
-    if last_weighted(spec.network.layers) is None:
+    if last_weighted(spec.network.layers) < 0:
         allowed = 'at least one layer with weights, e.g. {"type": "dense", "units": "auto"}'
         yield Problem("network.layers", "needs a layer with weights", None, allowed)
 
@@ -55,8 +51,8 @@ def logits_last(spec: JobSpec) -> Iterator[Problem]:
     """Losses of classes take logits; probabilities would pass through softmax twice."""
     if spec.loss.task != "classification":
         return
-    last = last_weighted(spec.network.layers)
-    for index, layer in enumerate(spec.network.layers[last or 0 :], last or 0):
+    last = max(0, last_weighted(spec.network.layers))
+    for index, layer in enumerate(spec.network.layers[last:], last):
         activation = layer.activation if isinstance(layer, WeightedLayer | ActivationLayer) else None
         if activation is not None and activation.probabilities:
             message = f"{spec.loss.type} takes logits, and predictions apply its link by themselves: leave this out"

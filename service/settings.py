@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     max_predict_values: int = Field(
         200_000_000, gt=0, description="Most rows x samples x outputs in one predict request."
     )
+    max_answer_values: int = Field(5_000_000, gt=0, description="Most single samples in one predict answer.")
     predict_tile_bytes: int = Field(64 * MIB, ge=MIB, description="Memory for one tile of Monte-Carlo activations.")
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
     predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")

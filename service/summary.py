@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from service.blocks.layers import Layer
 from service.network import META, PROBE_ROWS, LayerRecord, Network
 
 FLOAT_BYTES = 4
@@ -37,8 +36,11 @@ class NetworkSummary:
 
 
 def summarize(network: Network, batch_size: int = 1, optimizer_tensors: int = 2) -> NetworkSummary:
-    """Run every layer of a network on the meta device and add up what it costs."""
-    layers = [_layer(record) for record in network.records if record.path.count("layers[") == 1]
+    """Run every layer of a network that `build_network` returned, on the meta device, and add up what it costs.
+
+    `optimizer_tensors` is the optimizer's `state_tensors`. Multiply-adds are those of matrix products and convolutions.
+    """
+    layers = [_layer(record) for record in network.records]
     weights = sum(layer.parameters for layer in layers) * FLOAT_BYTES
     activations = sum(layer.activation_bytes for layer in layers)
     return NetworkSummary(
@@ -52,14 +54,13 @@ def summarize(network: Network, batch_size: int = 1, optimizer_tensors: int = 2)
 
 
 def _layer(record: LayerRecord) -> LayerSummary:
-    layer: Layer = record.layer
-    module = record.module.to(META)
+    module = record.module
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         out = module(torch.empty(PROBE_ROWS, *record.input_shape, device=META))
     return LayerSummary(
         path=record.path,
         name=record.name,
-        type=layer.type,
+        type=record.layer.type,
         input_shape=list(record.input_shape),
         output_shape=list(record.output_shape),
         parameters=sum(p.numel() for p in module.parameters()),

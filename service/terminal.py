@@ -219,8 +219,10 @@ def print_predictions(answer: Json) -> None:
             ["row", "mean", "std", *(f"quantile {q}" for q in quantiles)],
             [(row, p["mean"], p["std"], *p["quantiles"].values()) for row, p in enumerate(predictions)],
         )
-    layers = ", ".join(answer["stochastic_layers"]) or "no layer is stochastic, so every sample is the same"
+    layers = ", ".join(answer["stochastic_layers"]) or "no layer"
     say(f"{answer['mc_samples']} Monte-Carlo samples, seed {answer['seed']}; dropout in: {layers}")
+    if answer.get("note"):
+        say(answer["note"])
 
 
 def _probabilities(prediction: Json, most: int = 3) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 
 from fastapi import FastAPI
@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 
 from service.api import blocks, datasets, health, job_records, jobs, models, networks, openapi, problems
 from service.api.access import Access
-from service.api.answers.base import SpecJson
 from service.api.deps import Backend
 from service.api.upload import remove_stale
 from service.predict.cache import ModelCache
@@ -68,13 +67,13 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], "asynccontextmanager[None]"]:
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with ExitStack() as stack:
-            app.state.backend = stack.enter_context(_backend(settings))
+        with _backend(settings) as backend:
+            app.state.backend = backend
             yield
-            app.state.backend.closing.set()
+            backend.closing.set()
 
     return lifespan
 

@@ -17,8 +17,16 @@ def read_json(body: bytes, model: type[M]) -> M:
         MalformedRequest: The body is not JSON.
         InvalidInput: With every problem of the body.
     """
-    value = parse_json(body)
+    return read_value(parse_json(body), model)
+
+
+def read_value(value: object, model: type[M]) -> M:
+    """Return the model that a JSON value describes.
+
+    Raises:
+        InvalidInput: With every problem of the value.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidInput(problems_of(error, value)) from error
+        raise InvalidInput(problems_of(error, value, model=model)) from error

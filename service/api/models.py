@@ -12,7 +12,7 @@ from service.api.pagination import After, Limit, Page
 from service.api.parameters import ModelId
 from service.errors import InvalidInput, InvalidRows, NotFound
 from service.predict.messages import PredictAnswer, PredictRequest
-from service.predict.service import predict
+from service.predict.predict import predict
 from service.store import models
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(known_query)])

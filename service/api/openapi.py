@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api.problems import MEDIA_TYPE, ProblemAnswer, document
-from service.errors import InvalidInput, Problem, TrainyardError
+from service.errors import InvalidInput, MalformedRequest, Problem, TooLarge, TrainyardError, Unavailable, UnsupportedMediaType
 
 REF = "#/components/schemas/{model}"
 JSON = "application/json"
@@ -36,6 +36,12 @@ def _problem_schema() -> dict[str, Any]:
 def _example(kind: type[TrainyardError]) -> dict[str, Any]:
     error = kind([EXAMPLE]) if issubclass(kind, InvalidInput) else kind()
     return document(error, "/v1/jobs")
+
+
+ALWAYS = errors(TrainyardError, Unavailable)
+"""What any request may be answered with."""
+BODY_ERRORS = (MalformedRequest, TooLarge, UnsupportedMediaType)
+"""What a JSON body may be answered with, whatever it is to say."""
 
 
 def json_request(model: type[BaseModel], description: str, examples: Mapping[str, object]) -> dict[str, Any]:

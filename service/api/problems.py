@@ -1,10 +1,10 @@
 """Every error answer: one renderer to `application/problem+json` (RFC 9457), whoever raised the error."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -72,7 +72,7 @@ def shown(value: object, depth: int = 0) -> Any:
             return "..."
         case bytes():
             return f"{len(value)} bytes"
-    text = str(value)
+    text = plain(str(value))
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 
 
@@ -116,8 +116,7 @@ def render(error: TrainyardError, path: str, headers: Mapping[str, str] | None =
         extra["Connection"] = "close"  # the rest of the body is not going to be read
     if isinstance(error, Unavailable):
         extra["Retry-After"] = "2"
-    # ASCII escapes carry even lone surrogates that came in somebody's JSON.
-    content = json.dumps(document(error, quote(path)), allow_nan=False)
+    content = orjson.dumps(document(error, quote(path, errors="replace")))
     return Response(content, error.status, media_type=MEDIA_TYPE, headers=extra)
 
 

@@ -45,7 +45,8 @@ def examine(service: Backend, value: object) -> Submission:
     try:
         submission = _fit(service, draft)
     except InvalidSpec as error:
-        problems += error.problems
+        known = {problem.path for problem in problems}
+        problems += [problem for problem in error.problems if problem.path not in known]
     if problems or submission is None:
         raise InvalidSpec(problems)
     return submission

@@ -98,7 +98,7 @@ class OneOf:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return the members' schemas and, where defaults serve, their bare names."""
-        family: type[Block] = schema["metadata"]["family"]  # type: ignore[typeddict-item]
+        family: type[Block] = schema["metadata"]["family"]
         objects = {**handler(schema), "discriminator": {"propertyName": "type"}}
         bare = [tag for tag, member in family.members().items() if member.needs_nothing()]
         return {"anyOf": [{"type": "string", "enum": bare}, objects]} if bare else objects

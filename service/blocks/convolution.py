@@ -1,73 +1,64 @@
 """Convolutions over one and two axes."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_rank
 from service.blocks.values import MAX_UNITS, Padding1, Padding2, Size1, Size2
+from service.blocks.windows import Padded, even, pads_of
 
 
 class Convolution(WeightedLayer):
     """Base of the convolutions: a kernel slid along the axes behind the channels."""
 
-    module: ClassVar[type[nn.Module]]
+    module: ClassVar[type[nn.Conv1d | nn.Conv2d]]
     layout: ClassVar[str]
 
     filters: Annotated[int, Field(ge=1, le=MAX_UNITS)]
     """Output channels."""
     groups: Annotated[int, Field(ge=1, le=MAX_UNITS)] = 1
     """Blocks of channels that see only each other; it divides both the input channels and `filters`."""
+    kernel_size: tuple[int, ...]
+    """Size of the kernel along each axis."""
+    stride: tuple[int, ...]
+    """Step of the kernel along each axis."""
+    padding: tuple[int, ...] | str
+    """Zeros around."""
+    dilation: tuple[int, ...]
+    """Distance between the places a kernel looks at."""
 
     def build(self, shape: Shape, context: BuildContext) -> nn.Module:
-        sizes: Any = self
-        need_rank(shape, len(sizes.kernel_size) + 1, self.layout)
+        need_rank(shape, len(self.kernel_size) + 1, self.layout)
         if shape[0] % self.groups or self.filters % self.groups:
             raise ShapeError(f"input channels and filters that {self.groups} groups divide")
-        same = sizes.padding == "same"
-        if same and any(stride != 1 for stride in sizes.stride):
-            return self.activated(SamePadded(self._kernel(shape, sizes, 0), sizes), context)
-        return self.activated(self._kernel(shape, sizes, 0 if sizes.padding == "valid" else sizes.padding), context)
+        context.afford(self.filters, shape[0] // self.groups, *self.kernel_size)
+        spans = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+        pads = pads_of(self.padding, shape[1:], spans, self.stride)
+        symmetric = even(pads)
+        kernel = self._kernel(shape[0], [0] * len(pads) if symmetric is None else symmetric)
+        return self.activated(Padded(kernel, pads) if symmetric is None else kernel, context)
 
-    def _kernel(self, shape: Shape, sizes: Any, padding: Any) -> nn.Module:
+    def _kernel(self, channels: int, padding: list[int]) -> nn.Module:
         return self.module(
-            shape[0],
+            channels,
             self.filters,
-            sizes.kernel_size,
-            stride=sizes.stride,
-            padding=padding,
-            dilation=sizes.dilation,
+            self.kernel_size,  # type: ignore[arg-type]
+            stride=self.stride,  # type: ignore[arg-type]
+            padding=tuple(padding),  # type: ignore[arg-type]
+            dilation=self.dilation,  # type: ignore[arg-type]
             groups=self.groups,
             bias=self.use_bias,
         )
 
 
-class SamePadded(nn.Module):
-    """A strided convolution whose output has ceil(size / stride) places, as Keras pads: the odd zero goes last."""
-
-    def __init__(self, kernel: nn.Module, sizes: Any) -> None:
-        super().__init__()
-        self.kernel = kernel
-        self.spans = [dilation * (size - 1) + 1 for size, dilation in zip(sizes.kernel_size, sizes.dilation, strict=True)]
-        self.strides = list(sizes.stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of the padded input."""
-        pads: list[int] = []
-        for size, span, stride in zip(reversed(x.shape[2:]), reversed(self.spans), reversed(self.strides), strict=True):
-            total = max(0, (-(-size // stride) - 1) * stride + span - size)
-            pads += [total // 2, total - total // 2]
-        convolved: Tensor = self.kernel(functional.pad(x, pads))
-        return convolved
-
-
 class Conv1d(Convolution):
     """Convolution over one axis.
 
-    Shape: [channels, length] to [filters, length'], length' = (length + 2 padding - span) / stride + 1.
+    Shape: [channels, length] to [filters, length'], length' = (length + 2 padding - span) / stride + 1, rounded
+    down, where a kernel spans dilation * (kernel_size - 1) + 1 places.
     """
 
     type: Literal["conv1d"] = "conv1d"
@@ -86,7 +77,7 @@ class Conv1d(Convolution):
 class Conv2d(Convolution):
     """Convolution over two axes.
 
-    Shape: [channels, height, width] to [filters, height', width'], height' = (height + 2 padding - span) / stride + 1.
+    Shape: [channels, height, width] to [filters, height', width'], each as in `conv1d`.
 
     Reference: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition".
     """
@@ -97,8 +88,8 @@ class Conv2d(Convolution):
     kernel_size: Size2
     """Height and width of the kernel; one number for both."""
     stride: Size2 = (1, 1)
-    """Step of the kernel along each axis."""
+    """Step of the kernel along each axis; one number for both."""
     padding: Padding2 = "valid"
     """Zeros around: "valid" none, "same" as many as keep ceil(size / stride), or a number on each side."""
     dilation: Size2 = (1, 1)
-    """Distance between the places a kernel looks at."""
+    """Distance between the places a kernel looks at; one number for both."""

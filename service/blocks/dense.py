@@ -23,4 +23,5 @@ class Dense(WeightedLayer):
         if not shape:
             raise ShapeError("at least one axis of features")
         units = self.units_of(self.units, context)
+        context.afford(units, shape[-1])
         return self.activated(nn.Linear(shape[-1], units, bias=self.use_bias), context)

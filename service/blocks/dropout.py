@@ -34,6 +34,7 @@ class Dropout(Layer):
 
     type: Literal["dropout"] = "dropout"
     stochastic = True
+    transparent = True
     rate: Rate
     """Probability of dropping a value."""
 

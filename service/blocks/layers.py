@@ -31,8 +31,14 @@ class BuildContext(Protocol):
     def activation(self) -> Activation | None:
         """The network's default activation; None on the last layer, whose outputs the loss reads."""
 
+    def afford(self, *sizes: int) -> None:
+        """Announce a weight of these sizes before it is made, so that one too large is refused, not allocated."""
+
     def stack(self, layers: Sequence["AnyLayer"], shape: Shape, field: str) -> nn.Module:
-        """Build the layers of a composite block, one after the other; `field` names them in errors."""
+        """Build the layers of a composite block, one after the other.
+
+        `field` is where they stand in the JSON, and the attribute under which the block's module keeps the result.
+        """
 
 
 class Layer(Block):
@@ -42,7 +48,9 @@ class Layer(Block):
     stochastic: ClassVar[bool] = False
     """True when the layer draws random numbers in training and in Monte-Carlo prediction."""
     normalizes: ClassVar[bool] = False
-    """True when the layer subtracts a mean, which makes a bias in front of it useless."""
+    """True when the layer brings values to mean 0 and variance 1."""
+    transparent: ClassVar[bool] = False
+    """True when an activation behind the layer is as good as one before it, to the weights before both."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")] | None = None
     """Name of the layer in summaries and weights; default: its type and its position."""

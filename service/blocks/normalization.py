@@ -15,6 +15,7 @@ class Normalization(Layer):
     """Base of the layers that subtract a mean and divide by a deviation."""
 
     normalizes: ClassVar[bool] = True
+    transparent: ClassVar[bool] = True
     epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-5
     """Added to the variance, against division by zero."""
 

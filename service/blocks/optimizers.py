@@ -23,6 +23,11 @@ class Optimizer(Block):
     learning_rate: Annotated[float, Field(gt=0, le=1e9)] = 0.001
     """Step size before the schedule."""
 
+    @property
+    def state_tensors(self) -> int:
+        """How many numbers it keeps for every weight."""
+        raise NotImplementedError
+
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return torch's optimizer over `parameters`, fused or foreach where torch has it."""
         raise NotImplementedError
@@ -49,6 +54,10 @@ class Sgd(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
+    @property
+    def state_tensors(self) -> int:
+        return int(self.momentum > 0)
+
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             parameters, lr=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov, fused=True
@@ -56,7 +65,7 @@ class Sgd(Optimizer):
 
 
 class Rmsprop(Optimizer):
-    """Divide the gradient by a running root mean square: s = rho * s + (1 - rho) * g^2; w = w - lr * g / (sqrt(s) + eps).
+    """Divide by a running root mean square: s = rho * s + (1 - rho) * g^2; w = w - lr * g / (sqrt(s) + eps).
 
     Reference: Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning".
     """
@@ -68,6 +77,10 @@ class Rmsprop(Optimizer):
     """Share of the velocity kept from step to step."""
     epsilon: Epsilon = 1e-7
     """Added to the root, against division by zero."""
+
+    @property
+    def state_tensors(self) -> int:
+        return 1 + int(self.momentum > 0)
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
@@ -89,6 +102,10 @@ class Adagrad(Optimizer):
     epsilon: Epsilon = 1e-7
     """Added to the root, against division by zero."""
 
+    @property
+    def state_tensors(self) -> int:
+        return 1
+
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.Adagrad(
             parameters,
@@ -108,6 +125,10 @@ class AdamFamily(Optimizer):
     """Share of the running mean of squared gradients kept from step to step."""
     epsilon: Epsilon = 1e-7
     """Added to the root, against division by zero."""
+
+    @property
+    def state_tensors(self) -> int:
+        return 2
 
 
 class Adam(AdamFamily):

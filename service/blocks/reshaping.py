@@ -16,6 +16,7 @@ class Flatten(Layer):
     """
 
     type: Literal["flatten"] = "flatten"
+    transparent = True
 
     def build(self, shape: Shape, context: BuildContext) -> nn.Module:
         return nn.Flatten()

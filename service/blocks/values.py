@@ -81,7 +81,7 @@ def padding(axes: int) -> tuple[Any, Any]:
         if value in ("valid", "same"):
             return value
         try:
-            return sizes(value)
+            return sizes(value) if value != [0] * axes and value != 0 else "valid"
         except PydanticCustomError as error:
             allowed = f'"valid", "same" or {error.context["allowed"] if error.context else "a size"}'
             raise PydanticCustomError("padding", "must be {allowed}", {"allowed": allowed}) from error

@@ -20,9 +20,10 @@ from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, Limits, Reader, check_names, invalid
 from service.data.table import TableCollector, profile_of
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 LONGEST_RECORD = 64 << 20
 _DELIMITERS = ",;\t|"
+_BLANK_LINE = (ord("\n"), ord("\r"))
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -146,19 +147,20 @@ def _parse(block: _Block, header: _Header) -> pl.DataFrame:
 
 def _is_plain(data: bytes, header: _Header) -> bool:
     """True when polars reads these records as everybody does: equal length, no blank lines, no blank before quotes."""
-    mark = header.delimiter.encode()
-    if data.startswith((b"\n", b"\r", b" ")) or b"\n\n" in data or b"\n\r" in data or b"\r\r" in data:
-        return False
+    mark = ord(header.delimiter)
     whole = np.frombuffer(data, np.uint8)
-    delimiters, ends = whole == mark[0], whole == ord("\n")
+    ends = np.flatnonzero(whole[:-1] == ord("\n"))
+    if whole[0] in _BLANK_LINE or np.isin(whole[ends + 1], _BLANK_LINE).any():
+        return False
     if b'"' in data:
-        if mark + b' "' in data or b'\n "' in data:
+        quotes = np.flatnonzero(whole == ord('"'))
+        padded = quotes[whole[quotes - 1] == ord(" ")]
+        if np.isin(whole[padded - 2], (mark, ord("\n"))).any() or data.startswith(b' "'):
             return False
-        outside = (np.cumsum(whole == ord('"'), dtype=np.uint8) & 1) == 0
-        delimiters, ends = delimiters & outside, ends & outside
-    records = np.count_nonzero(ends) + (not data.endswith(b"\n"))
+        whole = np.frombuffer(b"".join(data.split(b'"')[::2]), np.uint8)
+    records = np.count_nonzero(whole == ord("\n")) + (not data.endswith(b"\n"))
     # Too many fields in a record make polars raise, so that an equal sum leaves no record with too few.
-    return bool(np.count_nonzero(delimiters) == records * (len(header.names) - 1))
+    return bool(np.count_nonzero(whole == mark) == records * (len(header.names) - 1))
 
 
 def _parse_slowly(block: _Block, header: _Header) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from service.data.collector import Collector
 from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, invalid
 
-TRACKED_BUDGET = 200_000
+TRACKED_BUDGET = 100_000
 """Values counted at one time over all columns: what bounds the memory of a table with very many columns."""
 LISTED_BUDGET = 20_000
 """Values listed over all columns: what bounds the size of a profile."""

@@ -34,8 +34,8 @@ def clean(cells: pl.Series) -> pl.Series:
 
 
 def numbers(cells: pl.Series) -> pl.Series:
-    """Return float64, null where the cell is missing or no number."""
-    return cells.cast(pl.Float64, strict=False).fill_nan(None)
+    """Return float64, null where the cell is missing or no number; the text "nan" is not a number but NaN."""
+    return cells.cast(pl.Float64, strict=False)
 
 
 def booleans(cells: pl.Series) -> pl.Series:
@@ -43,14 +43,19 @@ def booleans(cells: pl.Series) -> pl.Series:
     return cells.replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
 
 
-def integral(cells: pl.Series) -> bool:
-    """True when every cell that is not null is written as an integer."""
-    return bool(cells.str.contains(_INTEGER).all())
+def whole_numbers(cells: pl.Series, found: pl.Series) -> tuple[bool, bool]:
+    """Tell whether every cell that is not null is written as an integer, and whether one has a leading zero.
 
-
-def identifiers(cells: pl.Series, values: pl.Series) -> bool:
-    """True when integers among the cells must stay text: leading zeros, or more digits than float64 holds."""
-    return bool(cells.str.contains(_LEADING_ZERO).any()) or bool((values.abs() > LARGEST_INTEGER).any())
+    `found` are the numbers of the cells.
+    """
+    values = found.to_numpy()
+    if (np.mod(values[np.isfinite(values)], 1) != 0).any():
+        return False, False
+    # Most integers look like what they print as, and that is the quickest to find out.
+    if cells.cast(pl.Int64, strict=False).cast(pl.String).equals(cells):
+        return True, False
+    written = cells.filter(found.is_not_nan())
+    return bool(written.str.contains(_INTEGER).all()), bool(written.str.contains(_LEADING_ZERO).any())
 
 
 def number_array(cells: pl.Series) -> NDArray[np.float64]:

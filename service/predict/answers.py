@@ -12,7 +12,7 @@ from service.blocks.losses import Loss
 from service.data.pipeline import TargetCodec
 from service.data.profile import Value
 from service.errors import InvalidRows, Problem
-from service.predict.messages import ClassPrediction, Values, ValuePrediction
+from service.predict.messages import ClassPrediction, ValuePrediction
 from service.predict.uncertainty import ClassSamples, ValueSamples
 
 SAMPLE_COPIES = 4

@@ -112,13 +112,12 @@ class ModelCache:
             entry = self._held.get(model_id)
             if entry is not None:
                 self._held.move_to_end(model_id)
-            else:
-                future = self._loading.get(model_id)
-                mine = future is None
-                future = self._loading.setdefault(model_id, Future())
+            reader = entry is None and model_id not in self._loading
+            future = self._loading.setdefault(model_id, Future()) if entry is None else None
         if entry is not None:
             return self._still_there(entry)
-        if mine:
+        assert future is not None
+        if reader:
             self._load(model_id, future)
         return future.result()
 

@@ -26,9 +26,10 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
         InvalidRows: Rows that do not fit the model, all of them by path.
         TooLarge: More rows, or more numbers to compute or to answer, than the settings allow.
     """
-    answers = _answers(loaded, request)
     layers = loaded.monte_carlo.stochastic_layers
     samples = request.mc_samples if layers else 0
+    # The one pass without noise is no sample: with none asked for there is nothing to keep.
+    answers = _answers(loaded, request, keep=request.return_samples and samples > 0)
     _check_limits(request, samples, answers.values, settings)
     _use_threads(settings.predict_threads)
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
@@ -37,9 +38,8 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
         most_rows = answers.most_rows(samples, settings.predict_tile_bytes)
         for chunk in loaded.monte_carlo.chunks(x, settings.predict_tile_bytes, most_rows):
             predictions += answers.of(_outputs(loaded, chunk, samples, request.seed), chunk.rows.start)
-    if not samples and request.return_samples:
-        for prediction in predictions:
-            prediction["samples"] = []
+    if request.return_samples and not samples:
+        predictions = [{**prediction, "samples": []} for prediction in predictions]
     # Nothing is left to check in numbers of our own making, and checking 100,000 rows takes longer than predicting.
     return PredictAnswer.model_construct(
         predictions=predictions,
@@ -50,10 +50,8 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     )
 
 
-def _answers(loaded: LoadedModel, request: PredictRequest) -> Answers:
+def _answers(loaded: LoadedModel, request: PredictRequest, keep: bool) -> Answers:
     loss, target = loaded.spec.loss, loaded.target
-    # The one pass without noise is no sample, so that with none there is nothing to keep.
-    keep = request.return_samples and request.mc_samples > 0 and bool(loaded.monte_carlo.stochastic_layers)
     if target.classes is not None:
         return ClassAnswers(loss, target.classes, keep)
     return ValueAnswers(loss, target, request.quantiles, keep)
@@ -76,7 +74,7 @@ def _check_limits(request: PredictRequest, samples: int, values: int, settings: 
     numbers = rows * max(samples, 1) * values
     what = f"{rows:,} rows x {max(samples, 1):,} samples x {values:,} outputs"
     if numbers > settings.max_predict_values:
-        raise TooLarge(f"{what} are more than the {settings.max_predict_values:,} numbers that one request may ask for.")
+        raise TooLarge(f"{what} are more than the {settings.max_predict_values:,} numbers one request may ask for.")
     if request.return_samples and samples and numbers > settings.max_answer_values:
         raise TooLarge(
             f"{what} are more than the {settings.max_answer_values:,} numbers that one answer may hold: "

@@ -106,9 +106,9 @@ def test_predictions_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_predictions_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     one = {"mean": 3.14159, "std": 0.5, "quantiles": {"0.05": 2.0, "0.95": 4.0}}
     two = {"mean": [1.0, 2.0], "std": [0.1, 0.2], "quantiles": {"0.05": [0.5, 1.5], "0.95": [1.5, 2.5]}}
-    print_predictions({"predictions": [one, two], "mc_samples": 0, "seed": 0, "stochastic_layers": []})
+    print_predictions({"predictions": [one, two], "mc_samples": 0, "seed": 0, "stochastic_layers": [], "note": "N"})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("  ")[0] == "row"
     assert lines[1].split() == ["0", "3.142", "0.5", "2", "4"]
     assert lines[2].split() == ["1", "1,", "2", "0.1,", "0.2", "0.5,", "1.5", "1.5,", "2.5"]
-    assert lines[3].endswith("no layer is stochastic, so every sample is the same")
+    assert lines[3:] == ["0 Monte-Carlo samples, seed 0; dropout in: no layer", "N"]

@@ -5,7 +5,6 @@ import time
 
 import torch
 
-from service.blocks.metrics import DEFAULT_METRICS, Metric
 from service.blocks.schedules import Horizon
 from service.errors import (
     CorruptBlob,
@@ -127,13 +126,7 @@ class Run:
         horizon = Horizon(steps, steps * spec.training.epochs)
         step = Step(network, spec, self.device, horizon)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
-        return Loop(spec, network, data, step, self.lease, recorder, self._metrics(), self._units())
-
-    def _metrics(self) -> list[Metric]:
-        if self.spec.metrics is not None:
-            return list(self.spec.metrics)
-        members = Metric.members()
-        return [members[name]() for name in DEFAULT_METRICS[self.spec.loss.task]]
+        return Loop(spec, network, data, step, self.lease, recorder, spec.metrics, self._units())
 
     def _units(self) -> Units | None:
         if self.data.target.classes is not None:

@@ -1,0 +1,69 @@
+"""Writes the pages that follow from the code: `python docs/generate.py`. A test asserts that they are current."""
+
+import inspect
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from service import errors
+from service.errors import TrainingFailed, TrainyardError
+from service.settings import Settings
+
+HERE = Path(__file__).parent
+
+
+def settings_page() -> str:
+    """Return the table of all settings."""
+    prefix = Settings.model_config["env_prefix"]
+    rows = [
+        f"| `{prefix}{name.upper()}` | {_default(field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return f"""# Settings
+
+Every setting is an environment variable; there is no other configuration. What a command line option says
+(`--home`, `--host`, `--port`, `--slots`, `--url`) goes before its variable. Server and worker must agree on
+`{prefix}DATABASE_URL` and `{prefix}BROKER_URL`, or on `{prefix}HOME`.
+
+| variable | default | meaning |
+|---|---|---|
+""" + "".join(f"{row}\n" for row in rows)
+
+
+def _default(field: FieldInfo) -> str:
+    return "" if field.default is None else f"`{field.default}`"
+
+
+def errors_page() -> str:
+    """Return the table of all error codes."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TrainyardError)]
+    ordered = sorted(kinds, key=lambda kind: (kind.status, kind.code))
+    answers = [_error_row(kind, f"{kind.status} | ") for kind in ordered if not issubclass(kind, TrainingFailed)]
+    failures = [_error_row(kind, "") for kind in ordered if issubclass(kind, TrainingFailed)]
+    return f"""# Errors
+
+Every error is an `application/problem+json` document (RFC 9457): `type`, `title`, `status`, `detail`, `instance`,
+a stable `code`, and for values that are not allowed a list `errors` of `path`, `message`, `got` and `allowed`. All
+values that are wrong are named at once. Nothing that a client sends is answered with 500.
+
+| status | code | meaning |
+|---|---|---|
+{chr(10).join(answers)}
+
+A job that failed says why in `error`, with one of these codes and a sentence:
+
+| code | meaning |
+|---|---|
+{chr(10).join(failures)}
+"""
+
+
+def _error_row(kind: type[TrainyardError], first: str) -> str:
+    return f"| {first}`{kind.code}` | {(kind.__doc__ or '').strip().splitlines()[0]} |"
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page())

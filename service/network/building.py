@@ -1,0 +1,187 @@
+"""Builds a network on torch's meta device, layer by layer, by running it: no shape arithmetic, no memory."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from service.blocks.activations import Activation
+from service.blocks.base import Shape
+from service.blocks.layers import Layer, ShapeError, WeightedLayer
+from service.errors import InvalidSpec, Problem
+from service.network.modules import META, PROBE_ROWS, LayerRecord, Network, Stack, WeightRule
+from service.network.resolution import (
+    bias_initializer,
+    felt_activation,
+    kernel_constraint,
+    kernel_initializer,
+    kernel_regularizer,
+    last_weighted,
+)
+from service.spec import NetworkSpec, RegularizationSpec
+
+MAX_NESTING = 8
+MAX_LAYERS = 1_000
+"""Most layers of a network, those inside of composite blocks counted."""
+MAX_VALUES = 1 << 31
+"""Most values that one row may have between two layers."""
+DEFAULT_MAX_PARAMETERS = 1_000_000_000
+
+
+def build_network(
+    spec: NetworkSpec,
+    regularization: RegularizationSpec,
+    input_shape: Shape,
+    outputs: int,
+    max_parameters: int = DEFAULT_MAX_PARAMETERS,
+) -> Network:
+    """Build `spec` on torch's meta device for rows of `input_shape` and `outputs` numbers to predict.
+
+    Raises:
+        InvalidSpec: A layer cannot take the shape that arrives, the outputs are not as many as needed, or the
+            network is larger than `max_parameters`; the path names the layer.
+    """
+    builder = _Builder(spec, regularization, outputs, max_parameters)
+    layers = builder.stack(spec.layers, input_shape, "network.layers", "layers", top=True)
+    last = builder.tops[-1]
+    if last.output_shape != (outputs,):
+        raise InvalidSpec([_wrong_outputs(builder, last)])
+    return Network(layers, builder.tops, builder.rules)
+
+
+def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:
+    got, outputs = list(last.output_shape), builder.needed_outputs
+    weighted = builder.tops[last_weighted(builder.spec.layers)]
+    if len(got) == 1 and list(weighted.output_shape) == got:
+        name = "filters" if "filters" in type(weighted.layer).model_fields else "units"
+        message = f"the loss and the data call for {outputs} outputs, the network gives {got[0]}"
+        return Problem(f"{weighted.path}.{name}", message, got[0], [outputs, "auto"] if name == "units" else [outputs])
+    message = f"the network must end in {outputs} numbers a row, it ends in the shape {got}"
+    if len(got) > 1:
+        message += "; put a flatten or global pooling layer before the last dense layer"
+    return Problem(last.path, message, got, [outputs])
+
+
+@dataclass
+class _Builder:
+    """Builds layers and gathers what is said about them."""
+
+    spec: NetworkSpec
+    regularization: RegularizationSpec
+    needed_outputs: int
+    max_parameters: int
+    tops: list[LayerRecord] = field(default_factory=list)
+    rules: list[WeightRule] = field(default_factory=list)
+    parameters: int = 0
+    layers: int = 0
+    depth: int = 0
+
+    def stack(self, layers: Sequence[Layer], shape: Shape, path: str, prefix: str, top: bool = False) -> Stack:
+        """Build `layers` one after the other on rows of `shape`; `prefix` is where torch finds them."""
+        if self.depth >= MAX_NESTING:
+            raise InvalidSpec([Problem(path, f"layers may be nested {MAX_NESTING} deep", None, MAX_NESTING)])
+        self.depth += 1
+        stack, last = Stack(), last_weighted(layers) if top else -1
+        for index, layer in enumerate(layers):
+            place = f"{path}[{index}]"
+            name = _name(layer, index, place, stack)
+            context = _Context(self, layers, index, place, f"{prefix}.{name}", index == last)
+            module = self._module(layer, shape, context)
+            out = self._run(module, layer, shape, place)
+            if top:
+                self.tops.append(LayerRecord(name, place, layer, module, shape, out))
+            stack[name], shape = module, out
+        self.depth -= 1
+        return stack
+
+    def _module(self, layer: Layer, shape: Shape, context: "_Context") -> nn.Module:
+        self.layers += 1
+        if self.layers > MAX_LAYERS:
+            raise InvalidSpec([Problem(context.place, f"a network may have {MAX_LAYERS} layers", None, MAX_LAYERS)])
+        before = self.parameters
+        try:
+            with META:
+                module = layer.build(shape, context).eval()
+        except ShapeError as error:
+            raise InvalidSpec([_refusal(context.place, layer, shape, error.needed)]) from error
+        # What the layer did not announce, and composite blocks, whose layers were counted one by one.
+        self.parameters = max(self.parameters, before + sum(p.numel() for p in module.parameters()))
+        self.check_size(context.place)
+        self._rules(layer, module, context)
+        return module
+
+    def _run(self, module: nn.Module, layer: Layer, shape: Shape, place: str) -> Shape:
+        try:
+            with torch.no_grad():
+                out: Shape = tuple(module(torch.empty(PROBE_ROWS, *shape, device=META)).shape[1:])
+        except (RuntimeError, ValueError, IndexError, OverflowError, TypeError) as error:
+            raise InvalidSpec([_refusal(place, layer, shape, f"another one: {str(error).splitlines()[0]}")]) from error
+        if 0 in out or math.prod(out) > MAX_VALUES:
+            needed = f"one that leaves between 1 and {MAX_VALUES:,} values a row, not {list(out)}"
+            raise InvalidSpec([_refusal(place, layer, shape, needed)])
+        return out
+
+    def check_size(self, place: str) -> None:
+        """Raise InvalidSpec when there are more parameters than allowed."""
+        if self.parameters > self.max_parameters:
+            message = f"with this layer the network has {self.parameters:,} parameters, more than this server allows"
+            raise InvalidSpec([Problem(place, message, self.parameters, f"at most {self.max_parameters:,}")])
+
+    def _rules(self, layer: Layer, module: nn.Module, context: "_Context") -> None:
+        if not isinstance(layer, WeightedLayer):
+            return
+        felt = felt_activation(context.layers, context.index, context.activation)
+        kernel = WeightRule(
+            "",
+            kernel_initializer(layer, felt, self.spec),
+            kernel_regularizer(layer, self.spec, self.regularization),
+            kernel_constraint(layer, self.spec, self.regularization),
+        )
+        bias = WeightRule("", bias_initializer(layer, self.spec))
+        for name, parameter in module.named_parameters():
+            rule = kernel if parameter.ndim > 1 else bias
+            self.rules.append(
+                WeightRule(f"{context.prefix}.{name}", rule.initializer, rule.regularizer, rule.constraint)
+            )
+
+
+@dataclass(frozen=True)
+class _Context:
+    """The `BuildContext` of one layer."""
+
+    builder: _Builder
+    layers: Sequence[Layer]
+    index: int
+    place: str
+    prefix: str
+    last: bool
+
+    @property
+    def outputs(self) -> int | None:
+        return self.builder.needed_outputs if self.last else None
+
+    @property
+    def activation(self) -> Activation | None:
+        return None if self.last else self.builder.spec.activation
+
+    def afford(self, *sizes: int) -> None:
+        self.builder.parameters += math.prod(sizes)
+        self.builder.check_size(self.place)
+
+    def stack(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.Module:
+        return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}")
+
+
+def _name(layer: Layer, index: int, place: str, stack: Stack) -> str:
+    name = layer.name or f"{layer.type}_{index}"
+    if name in stack:
+        raise InvalidSpec([Problem(f"{place}.name", "is the name of another layer, too", name, "a new name")])
+    if hasattr(stack, name):
+        raise InvalidSpec([Problem(f"{place}.name", "is a name that torch keeps for itself", name, "another name")])
+    return name
+
+
+def _refusal(place: str, layer: Layer, shape: Shape, needed: str) -> Problem:
+    return Problem(place, f"{layer.type} received the shape {list(shape)} and needs {needed}", list(shape), needed)

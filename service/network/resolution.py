@@ -1,0 +1,68 @@
+"""What a layer leaves to the network: the activation, the initializer and the rules of a kernel that apply."""
+
+from collections.abc import Iterable, Sequence
+
+from service.blocks.activations import Activation, Linear
+from service.blocks.initializers import Initializer, Zeros
+from service.blocks.layers import Layer, WeightedLayer
+from service.blocks.regularizers import Constraint, Regularizer
+from service.blocks.reshaping import ActivationLayer
+from service.spec import NetworkSpec, RegularizationSpec
+
+
+def last_weighted(layers: Sequence[Layer]) -> int:
+    """Return the position of the last layer with weights, the one that gives the outputs; -1 without any."""
+    return max((i for i, layer in enumerate(layers) if isinstance(layer, WeightedLayer)), default=-1)
+
+
+def felt_activation(layers: Sequence[Layer], index: int, default: Activation | None) -> Activation | None:
+    """Return the activation that the outputs of layer `index` go through next, its own or one behind it.
+
+    A normalisation, a dropout or a pooling in between changes nothing about which initializer suits it.
+    """
+    layer = layers[index]
+    own = layer.activation if isinstance(layer, WeightedLayer) else None
+    activation = own or default
+    if activation is not None and not isinstance(activation, Linear):
+        return activation
+    return _behind(layers[index + 1 :]) or activation
+
+
+def _behind(rest: Iterable[Layer]) -> Activation | None:
+    for layer in rest:
+        if isinstance(layer, ActivationLayer):
+            return layer.activation
+        if not layer.transparent:
+            return None
+    return None
+
+
+def kernel_initializer(layer: WeightedLayer, felt: Activation | None, spec: NetworkSpec) -> Initializer:
+    """Return how the kernel starts: the layer's word, the network's, else what suits the activation."""
+    return layer.initializer or spec.initializer or suitable_initializer(felt)
+
+
+def suitable_initializer(activation: Activation | None) -> Initializer:
+    """Return the initializer that keeps the variance of signals through layers with this activation."""
+    name = Activation.initializer if activation is None else activation.initializer
+    return Initializer.members()[name].model_validate({})
+
+
+def bias_initializer(layer: WeightedLayer, spec: NetworkSpec) -> Initializer:
+    """Return how the bias starts: the layer's word, the network's, else zeros."""
+    return layer.bias_initializer or spec.bias_initializer or Zeros()
+
+
+def kernel_regularizer(
+    layer: WeightedLayer, spec: NetworkSpec, regularization: RegularizationSpec
+) -> Regularizer | None:
+    """Return the penalty on the kernel: the layer's, the network's, else that of the whole job; None for none."""
+    whole = Regularizer(l1=regularization.l1, l2=regularization.l2)
+    found = layer.regularizer or spec.regularizer or whole
+    return found if found.l1 or found.l2 else None
+
+
+def kernel_constraint(layer: WeightedLayer, spec: NetworkSpec, regularization: RegularizationSpec) -> Constraint | None:
+    """Return the constraint on the kernel: the layer's, the network's, else that of the whole job; None for none."""
+    found = layer.constraint or spec.constraint or Constraint(max_norm=regularization.max_norm)
+    return found if found.max_norm is not None else None

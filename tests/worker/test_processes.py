@@ -1,0 +1,135 @@
+"""A real worker: Celery over a real Redis, its children killed, its parent told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.queue import Queue
+from service.reconciler import reconcile
+from service.settings import Settings
+from service.store import checkpoints, events, jobs, workers
+from service.store.engine import Store
+from service.store.tables import Dataset, Job
+from tests.worker.runs import SPEC, changed, outcome, put, queue
+
+LONG = changed(training={"epochs": 150, "checkpoint_seconds": 0.1, "log_every_steps": None})
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of a worker on this test's database and Redis."""
+    return Settings(
+        home=tmp_path, database_url=database_url, broker_url=redis_url, heartbeat_seconds=0.1, reconcile_seconds=0.3
+    )
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], psutil.Process]]:
+    """Start a worker; all are stopped at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> psutil.Process:
+        with (tmp_path / "worker.log").open("ab") as log:
+            command = [sys.executable, "-m", "worker"]
+            environment = settings.environment() | {"OMP_NUM_THREADS": "1"}
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        return psutil.Process(started[-1].pid)
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def wine(store: Store, wine_csv: bytes, tmp_path: Path) -> Dataset:
+    """The wine data set, in the store of this test."""
+    return put(store, tmp_path / "wine.csv", wine_csv)
+
+
+def wait_for(store: Store, job_id: str, condition: Callable[[Job], bool]) -> Job:
+    """Return the job once the condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with store.read() as session:
+            job = jobs.get(session, job_id)
+        if condition(job):
+            return job
+        assert time.monotonic() < deadline, f"the job stays {job.status} at step {job.step}: {job.error_message}"
+        time.sleep(0.02)
+
+
+def ended(job: Job) -> bool:
+    """Tell whether a job has ended."""
+    return job.status in jobs.TERMINAL
+
+
+def test_a_killed_child_costs_nothing_but_time(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    parent, messages = start(), Queue(settings.effective_broker_url)
+    whole, broken = queue(store, wine, LONG), queue(store, wine, LONG)
+    assert messages.enqueue(whole)
+    wait_for(store, whole, ended)
+    wait_for(store, broken, lambda job: job.status == "running" and job.step > 100)
+    os.kill(int(wait_for(store, broken, lambda job: True).worker.split("/")[-1]), signal.SIGKILL)  # type: ignore[union-attr]
+    job = wait_for(store, broken, ended)
+    assert job.attempt == 2 and job.lost == 1
+    assert outcome(store, broken) == outcome(store, whole)
+    assert parent.is_running()
+    messages.close()
+
+
+def test_sigterm_gives_the_job_back_and_another_worker_finishes_it(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    parent, job_id = start(), queue(store, wine, LONG)
+    reconcile(store, Queue(settings.effective_broker_url), settings)
+    wait_for(store, job_id, lambda job: job.step > 100)
+    children = parent.children()
+    parent.terminate()
+    parent.wait(10)
+    assert not any(child.is_running() for child in children)
+    with store.read() as session:
+        job = jobs.get(session, job_id)
+        assert (job.status, job.lost) == ("queued", 0)
+        kept = checkpoints.last(session, job_id)
+        assert kept is not None and kept.step >= job.step > 0
+        assert not workers.alive(session, 60)
+    start()
+    job = wait_for(store, job_id, ended)
+    assert (job.status, job.attempt) == ("succeeded", 2)
+    with store.read() as session:
+        assert "resumed" in [event.type for event in events.since(session, job_id)]
+
+
+def test_a_killed_parent_takes_its_children_along(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    parent, job_id = start(), queue(store, wine, LONG)
+    wait_for(store, job_id, lambda job: job.status == "running")
+    children = parent.children()
+    parent.kill()
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert gone and not alive
+
+
+def test_a_queued_job_without_a_message_is_found_and_a_cancelled_one_stops(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    start()
+    endless = queue(store, wine, changed(training={"epochs": 1_000_000}))
+    behind = queue(store, wine, SPEC)
+    wait_for(store, endless, lambda job: job.step > 50)
+    with store.begin() as session:
+        jobs.request_cancel(session, endless)
+    assert wait_for(store, endless, ended).status == "cancelled"
+    assert wait_for(store, behind, ended).status == "succeeded"
