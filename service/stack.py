@@ -26,7 +26,8 @@ def server_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory"),
         *("--host", settings.host, "--port", str(settings.port)),
-        *("--log-level", settings.log_level.lower(), "--timeout-graceful-shutdown", "5"),
+        # The application writes its own line for each request.
+        *("--log-level", settings.log_level.lower(), "--no-access-log", "--timeout-graceful-shutdown", "5"),
     ]
 
 

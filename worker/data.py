@@ -145,7 +145,7 @@ def _outputs(spec: JobSpec, target: TargetCodec) -> int:
         raise InvalidSpec([Problem("loss", str(error), got=spec.loss.type)]) from error
 
 
-def split(spec: JobSpec, rows: int, classes: NDArray[np.int64] | None = None) -> Parts:
+def split(spec: JobSpec, rows: int, classes: NDArray[Any] | None = None) -> Parts:
     """Divide rows: a function of the seed, the number of rows and, where stratified, of their classes.
 
     Raises:
@@ -167,7 +167,7 @@ def _share(rows: int, fraction: float) -> int:
     return max(1, math.floor(rows * fraction + 0.5)) if fraction > 0 else 0
 
 
-def _stratified(spec: JobSpec, classes: NDArray[np.int64]) -> bool:
+def _stratified(spec: JobSpec, classes: NDArray[Any]) -> bool:
     """Tell whether the shares of the classes are kept; "auto": where every class has a row for every part."""
     wanted = spec.data.split
     if wanted.stratify == "auto":
@@ -176,7 +176,7 @@ def _stratified(spec: JobSpec, classes: NDArray[np.int64]) -> bool:
     return wanted.stratify
 
 
-def _order(seed: int, rows: int, classes: NDArray[np.int64] | None) -> Index:
+def _order(seed: int, rows: int, classes: NDArray[Any] | None) -> Index:
     """Return the rows in the order in which they are dealt to test, validation and training.
 
     Stratified: each class is spread evenly over the order, from a random start, so that every stretch of it

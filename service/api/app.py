@@ -39,7 +39,15 @@ TAGS = [
     {"name": "models", "description": "Trained networks: predict, download."},
     {"name": "service", "description": "The service itself."},
 ]
-ROUTERS = (datasets.router, networks.router, blocks.router, jobs.router, job_records.router, models.router, health.router)
+ROUTERS = (
+    datasets.router,
+    networks.router,
+    blocks.router,
+    jobs.router,
+    job_records.router,
+    models.router,
+    health.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -15,7 +15,6 @@ from service.queue import Queue
 from service.settings import Settings
 from service.store.engine import Store
 
-
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """The escape itself, not a backslash followed by a u."""
 

@@ -25,7 +25,9 @@ SPECS: dict[str, object] = {
         "metrics": ["accuracy"],
     },
     "regression": {
-        "network": {"layers": [{"type": "dense", "units": 32, "activation": "relu"}, {"type": "dense", "units": "auto"}]},
+        "network": {
+            "layers": [{"type": "dense", "units": 32, "activation": "relu"}, {"type": "dense", "units": "auto"}]
+        },
         "loss": "mse",
         "data": {
             "dataset": DATASET,

@@ -29,7 +29,8 @@ MaxPoints = Annotated[
     Query(ge=1, le=1_000_000, description="Thin every curve out to about so many values; ends and extremes stay."),
 ]
 LastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Where a stream that broke off goes on.")
+    str | None,
+    Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Where a stream that broke off goes on."),
 ]
 
 
@@ -54,7 +55,10 @@ def list_metrics(
     summary="Get or follow events",
     response_model=Events,
     responses={
-        200: {"description": "The events, as a list or as a stream.", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+        200: {
+            "description": "The events, as a list or as a stream.",
+            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+        },
         204: {"description": "The stream is at its end: the job is over and there is nothing after `Last-Event-ID`."},
         **errors(NotFound, InvalidInput),
     },
@@ -64,7 +68,9 @@ def list_events(
     job_id: JobId,
     after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events behind the one with this number.")] = 0,
     limit: Limit = 100,
-    accept: Annotated[str, Header(description=f"With `{EVENT_STREAM}` the answer is a stream that ends with the job.")] = "",
+    accept: Annotated[
+        str, Header(description=f"With `{EVENT_STREAM}` the answer is a stream that ends with the job.")
+    ] = "",
     last_event_id: LastEventId = None,
 ) -> Response | Events:
     """Return a job's events, oldest first; or follow them as server-sent events while they happen.
@@ -80,7 +86,9 @@ def list_events(
     behind = int(last_event_id or after)
     if over(job) and last_event_id and not any(row.id > behind for row in rows):
         return Response(status_code=204)  # tells a browser's EventSource not to come again
-    return StreamingResponse(follow(service, job_id, behind), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
+    return StreamingResponse(
+        follow(service, job_id, behind), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"}
+    )
 
 
 @router.get("/checkpoints", summary="List checkpoints", responses=errors(NotFound, InvalidInput))

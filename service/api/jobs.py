@@ -87,7 +87,9 @@ def cancel_job(service: Service, job_id: JobId) -> Job:
         return Job.of(jobs.request_cancel(session, job_id))
 
 
-@router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=errors(NotFound, WrongState, InvalidInput))
+@router.delete(
+    "/{job_id}", status_code=204, summary="Delete a job", responses=errors(NotFound, WrongState, InvalidInput)
+)
 def delete_job(service: Service, job_id: JobId) -> None:
     """Delete a job with its metrics, events and checkpoints; its model stays. One that runs must be cancelled first."""
     with service.store.begin() as session:

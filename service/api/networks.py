@@ -8,7 +8,7 @@ from pydantic import Field
 from service.advice import advise
 from service.api.answers.networks import NetworkCheck
 from service.api.bodies import read_value
-from service.api.deps import Backend, JsonBody, Service, known_query
+from service.api.deps import JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
 from service.api.submission import build, examine
@@ -91,4 +91,4 @@ def _shapes(request: CheckRequest) -> tuple[Shape, int]:
 
 def _answer(spec: JobSpec, network: Network, shape: Shape, outputs: int, sha256: str | None) -> NetworkCheck:
     summary = summarize(network, spec.training.batch_size)
-    return NetworkCheck.of(summary, list(shape), outputs, network.stochastic_layers, sha256, advise(spec, network))
+    return NetworkCheck.of(summary, shape, outputs, network.stochastic_layers, sha256, advise(spec, network))

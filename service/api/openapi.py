@@ -9,7 +9,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api.problems import MEDIA_TYPE, ProblemAnswer, document
-from service.errors import InvalidInput, MalformedRequest, Problem, TooLarge, TrainyardError, Unavailable, UnsupportedMediaType
+from service.errors import (
+    InvalidInput,
+    MalformedRequest,
+    Problem,
+    TooLarge,
+    TrainyardError,
+    Unavailable,
+    UnsupportedMediaType,
+)
 
 REF = "#/components/schemas/{model}"
 JSON = "application/json"

@@ -10,7 +10,10 @@ T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")]
 After = Annotated[
     str | None,
-    Query(pattern=r"^[a-z]{2,6}_[0-9a-z]{26}$", description="Id of the last item of the page before; default: the first page."),
+    Query(
+        pattern=r"^[a-z]{2,6}_[0-9a-z]{26}$",
+        description="Id of the last item of the page before; default: the first page.",
+    ),
 ]
 
 
@@ -19,4 +22,6 @@ class Page(BaseModel, Generic[T]):
 
     object: Literal["list"] = Field("list", description='Always "list".')
     data: list[T] = Field(description="The items, newest first.")
-    has_more: bool = Field(description="Whether there are more; ask for them with `after` set to the last id of `data`.")
+    has_more: bool = Field(
+        description="Whether there are more; ask for them with `after` set to the last id of `data`."
+    )

@@ -88,7 +88,9 @@ def find_dataset(service: Backend, dataset_id: str) -> Dataset:
         with service.store.read() as session:
             return datasets.get(session, dataset_id)
     except NotFound as error:
-        problem = Problem("data.dataset", "there is no data set with this id", dataset_id, "the id of an uploaded data set")
+        problem = Problem(
+            "data.dataset", "there is no data set with this id", dataset_id, "the id of an uploaded data set"
+        )
         raise InvalidSpec([problem]) from error
 
 

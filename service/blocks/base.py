@@ -101,7 +101,8 @@ class OneOf:
         family: type[Block] = schema["metadata"]["family"]
         objects = {**handler(schema), "discriminator": {"propertyName": "type"}}
         bare = [tag for tag, member in family.members().items() if member.needs_nothing()]
-        return {"anyOf": [{"type": "string", "enum": bare}, objects]} if bare else objects
+        known = {"x-family": family.family}
+        return {"anyOf": [{"type": "string", "enum": bare}, objects], **known} if bare else {**objects, **known}
 
 
 def _choice(value: Any) -> str:

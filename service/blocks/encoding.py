@@ -20,7 +20,7 @@ class OneHot(Preprocessing):
 
     type: Literal["one_hot"] = "one_hot"
     unknown: Literal["error", "ignore"] = "error"
-    """What a value does that the data set does not have: refuse the row, or set no code (but the one of rare values)."""
+    """What to do with a value that the data set lacks: refuse its row, or set no code but that of rare values."""
     min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1
     """Values in fewer rows than this number, or share, of the data set have one code together."""
 
@@ -36,7 +36,7 @@ class OneHot(Preprocessing):
         if fact.missing:
             return 'has missing values; put an "impute" step before this one'
         if fact.counts is None or len(fact.counts) > LARGEST_WIDTH:
-            return f"has more than {LARGEST_WIDTH} different values, or numbers with fractions; leave it out of data.features"
+            return f"has more than {LARGEST_WIDTH:,} different values; leave it out of data.features"
         return None
 
     def plan(self, facts: Facts) -> Facts:

@@ -61,7 +61,7 @@ class Impute(Preprocessing):
         if counts is not None and self.fill_value is not None:
             merged = dict(counts)
             merged[self.fill_value] = merged.get(self.fill_value, 0) + fact.missing
-            counts = tuple(sorted(merged.items()))  # type: ignore[type-var]
+            counts = tuple(sorted(merged.items()))
         return replace(fact, missing=0, counts=counts)
 
     def _indicated(self, facts: Facts) -> list[str]:
@@ -92,9 +92,10 @@ class Impute(Preprocessing):
 
 
 def _missing(column: Column) -> NDArray[np.bool_]:
-    if column.kind == "number":
-        return np.isnan(column.values)
-    return np.equal(column.values, None).astype(bool)
+    missing: NDArray[np.bool_] = (
+        np.isnan(column.values) if column.kind == "number" else (column.values == None).astype(np.bool_)  # noqa: E711 - elementwise
+    )
+    return missing
 
 
 def _filled(column: Column, value: float | str) -> Column:

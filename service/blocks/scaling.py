@@ -36,7 +36,8 @@ class Statistics:
     @property
     def constant(self) -> NDArray[np.bool_]:
         """Where all numbers are the same: rounding may give them a deviation, but there is none."""
-        return self.low == self.high
+        same: NDArray[np.bool_] = self.low == self.high
+        return same
 
 
 class Scaling(Preprocessing):
@@ -114,7 +115,8 @@ def _statistics(name: str, column: Column) -> Statistics:
     """Return the statistics of each channel: the second axis, or the column itself where there is none."""
     values = column.values.reshape(len(column.values), *(column.values.shape[1:2] or (1,)), -1)
     channels = values.shape[1]
-    full = Statistics(*np.zeros((3, channels)), np.full(channels, np.inf), np.full(channels, -np.inf))
+    none, far = np.zeros(channels), np.full(channels, np.inf)
+    full = Statistics(none, none.copy(), none.copy(), far, -far)
     # Infinite numbers are refused below, and so are those whose squares overflow, by their deviation.
     with np.errstate(over="ignore", invalid="ignore"):
         for piece in _pieces(values):

@@ -158,7 +158,7 @@ def _no_classes(column: ColumnProfile) -> str | None:
     if column.type == "tensor":
         return f"holds tensors of shape {list(column.shape or ())}; classification needs one value a row"
     if column.type == "number" and column.distinct is not None and column.categories is None:
-        return "holds numbers with fractions, which are no classes; for those, use a regression loss such as \"mse\""
+        return 'holds numbers with fractions, which are no classes; for those, use a regression loss such as "mse"'
     if column.distinct is None or column.categories is None or column.distinct > MAX_CLASSES:
         return f"has more than {MAX_CLASSES:,} different values; is this a regression?"
     if column.distinct < 2:
@@ -170,8 +170,10 @@ def _check_numbers(targets: Sequence[ColumnProfile]) -> list[Problem]:
     problems = []
     for column in targets:
         if column.type in ("category", "boolean"):
-            message = f"the target {column.name!r} holds {_plural(column)}; a regression loss needs numbers, " \
+            message = (
+                f"the target {column.name!r} holds {_plural(column)}; a regression loss needs numbers, "
                 'classification has "cross_entropy"'
+            )
             problems.append(Problem("data.target", message, got=column.name))
         elif column.type == "tensor" and len(column.shape or ()) > 1:
             message = f"the target {column.name!r} holds tensors of shape {list(column.shape or ())}; a vector would do"

@@ -1,9 +1,12 @@
 """One pass over a column in memory that does not grow: counts of its values while they are few, sums after."""
 
 from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from service.data import text
 from service.data.moments import Moments
@@ -42,7 +45,7 @@ class Collector:
     def add(self, cells: pl.Series) -> None:
         """Take in the next rows, of text, numbers or booleans; all blocks of a column have one type."""
         self._dtype = cells.dtype
-        found = None if self._counts is None else _counted(cells)
+        found = None if self._counts is None else _count(cells)
         if self._counts is None or found is None:
             self.fold()
             self._sums.add(cells)
@@ -55,44 +58,57 @@ class Collector:
 
     def fold(self) -> None:
         """Stop counting values: add those that were counted to the running sums."""
-        self._sum_up()
+        if self._counts:
+            cells, counts = self._counted()
+            self._sums.add(cells, counts)
         self._counts = None
 
-    def _sum_up(self) -> pl.DataFrame | None:
-        if not self._counts:
-            return None
-        schema = {"value": self._dtype, "count": pl.Int64}
-        counted = pl.DataFrame([list(self._counts.keys()), list(self._counts.values())], schema=schema)
-        self._sums.add(counted["value"], counted["count"].to_numpy())
-        return counted
+    def _counted(self) -> tuple[pl.Series, NDArray[np.int64]]:
+        """Return the counted values as cells, and in how many rows each stands."""
+        assert self._counts is not None
+        return pl.Series(list(self._counts), dtype=self._dtype), np.array(list(self._counts.values()), np.int64)
 
-    def finish(self) -> ColumnProfile:
-        """Return the profile of everything that was added."""
-        counted = self._sum_up()
-        kind = self._kind(counted)
-        values = None if counted is None else _values(counted, kind)
-        moments = self._sums.moments if kind in ("integer", "number") else Moments()
+    def kind(self) -> ColumnType:
+        """Return the type of the column, now that every row was added."""
+        return self._result.kind
+
+    def finish(self, room: int = DISTINCT_LIMIT) -> ColumnProfile:
+        """Return the profile of everything that was added; values are listed when there is room for all."""
+        kind, sums, values = self._result.kind, self._result.sums, self._result.values
+        moments = sums.moments if kind in ("integer", "number") else Moments()
+        listed = None
+        if values is not None and values.height <= room and _listable(kind, values):
+            listed = [ValueCount(value=value, count=count) for value, count in values.iter_rows()]
         return ColumnProfile(
             name=self.name,
             type=kind,
-            missing=self._sums.missing,
-            infinite=self._sums.infinite if kind == "number" else 0,
-            distinct=None if values is None else len(values),
-            categories=values if values is not None and _listable(kind, values) else None,
+            missing=sums.missing,
+            infinite=sums.infinite if kind == "number" else 0,
+            distinct=None if values is None else values.height,
+            categories=listed,
             **moments.summary(),
         )
 
-    def _kind(self, counted: pl.DataFrame | None) -> ColumnType:
-        if self._dtype == pl.Boolean:
-            return "boolean"
-        if counted is not None and self._sums.written and self._sums.has_text:
-            cells = text.clean(counted["value"])
-            if text.booleans(cells).null_count() == cells.null_count():
-                return "boolean"
-        return self._sums.kind
+    @cached_property
+    def _result(self) -> "_Result":
+        if self._counts is None:
+            return _Result("boolean" if self._dtype == pl.Boolean else self._sums.kind, self._sums, None)
+        cells, counts = self._counted()
+        self._sums.add(cells, counts)
+        kind = _kind(cells, self._sums)
+        return _Result(kind, self._sums, _values(cells, counts, kind))
 
 
-def _counted(cells: pl.Series) -> dict[Value | None, int] | None:
+@dataclass(frozen=True)
+class _Result:
+    """What a column has come to; `values` are all it has, with their counts, None where they were not counted."""
+
+    kind: ColumnType
+    sums: Sums
+    values: pl.DataFrame | None
+
+
+def _count(cells: pl.Series) -> dict[Value | None, int] | None:
     """Return how often each value stands in a block, None where they are too many or too long to be counted."""
     if cells.dtype.is_float():
         cells = cells.fill_nan(None)
@@ -108,9 +124,16 @@ def _counted(cells: pl.Series) -> dict[Value | None, int] | None:
     return counts
 
 
-def _values(counted: pl.DataFrame, kind: ColumnType) -> list[ValueCount]:
-    """Return the values in their JSON type, the most frequent first; equal ones that are written differently are one."""
-    cells = counted["value"]
+def _kind(cells: pl.Series, sums: Sums) -> ColumnType:
+    """Return the type of a column whose values are all known."""
+    if cells.dtype == pl.String and sums.written and sums.has_text:
+        words = text.clean(cells)
+        return "boolean" if text.booleans(words).null_count() == words.null_count() else "category"
+    return "boolean" if cells.dtype == pl.Boolean else sums.kind
+
+
+def _values(cells: pl.Series, counts: NDArray[np.int64], kind: ColumnType) -> pl.DataFrame:
+    """Return the values in their JSON type, the most frequent first; equal ones written differently are one."""
     if cells.dtype == pl.String:
         cells = text.clean(cells)
     if kind == "boolean":
@@ -119,11 +142,10 @@ def _values(counted: pl.DataFrame, kind: ColumnType) -> list[ValueCount]:
         cells = cells.cast(pl.String)
     else:
         cells = text.numbers(cells).cast(pl.Int64 if kind == "integer" else pl.Float64)
-    merged = counted.with_columns(value=cells).drop_nulls("value").group_by("value").agg(pl.col("count").sum())
-    ordered = merged.sort(["count", "value"], descending=[True, False])
-    return [ValueCount(value=value, count=count) for value, count in ordered.iter_rows()]
+    counted = pl.DataFrame({"value": cells, "count": counts}).drop_nulls("value")
+    return counted.group_by("value").agg(pl.col("count").sum()).sort(["count", "value"], descending=[True, False])
 
 
-def _listable(kind: ColumnType, values: list[ValueCount]) -> bool:
+def _listable(kind: ColumnType, values: pl.DataFrame) -> bool:
     """Tell whether values can be classes: any but numbers with fractions."""
-    return kind != "number" or all(np.mod(item.value, 1) == 0 for item in values)
+    return kind != "number" or bool((np.mod(values["value"].to_numpy(), 1) == 0).all())

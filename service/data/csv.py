@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 
 from service.data import text
+from service.data.collector import Collector
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, Limits, Reader, check_names, invalid
-from service.data.table import TableCollector, profile_of
+from service.data.table import TableCollector
 
 BLOCK = 2 << 20
 LONGEST_RECORD = 64 << 20
@@ -177,12 +178,18 @@ def _parse_slowly(block: _Block, header: _Header) -> pl.DataFrame:
             before = parser.line_num
     except csv.Error as error:
         raise invalid(f"line {block.line + before} is no CSV record: {error}") from error
-    return pl.DataFrame(records, schema=dict.fromkeys(header.names, pl.String), orient="row") if records else _empty(header.names)
+    return (
+        pl.DataFrame(records, schema=dict.fromkeys(header.names, pl.String), orient="row")
+        if records
+        else _empty(header.names)
+    )
 
 
 def _ragged(line: int, header: _Header, record: list[str]) -> Exception:
     expected = len(header.names)
-    return invalid(f"line {line} has {len(record)} fields, the header has {expected}", got=len(record), allowed=expected)
+    return invalid(
+        f"line {line} has {len(record)} fields, the header has {expected}", got=len(record), allowed=expected
+    )
 
 
 def _empty(names: Sequence[str]) -> pl.DataFrame:
@@ -191,13 +198,13 @@ def _empty(names: Sequence[str]) -> pl.DataFrame:
 
 def profile(path: Path, limits: Limits) -> Profile:
     """Profile a CSV file."""
-    collector = None
+    table, rows = TableCollector(), 0
     with path.open("rb") as file:
-        for header, table in _tables(file, BLOCK, limits):
-            collector = collector or TableCollector(header.names, written=True)
-            collector.add(table.get_columns())
-    assert collector is not None
-    return profile_of(collector.rows, collector.finish(), Format.CSV)
+        for header, block in _tables(file, BLOCK, limits):
+            table.columns = table.columns or [Collector(name, written=True) for name in header.names]
+            table.add(block.get_columns())
+            rows += block.height
+    return table.finish(rows, Format.CSV)
 
 
 def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:

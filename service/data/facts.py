@@ -30,7 +30,7 @@ def _fact(column: ColumnProfile, layout: str) -> Fact:
     counts = None
     if column.categories is not None:
         pairs = [(i.value if isinstance(i.value, str) else float(i.value), i.count) for i in column.categories]
-        counts = tuple(sorted(pairs))  # type: ignore[type-var]
+        counts = tuple(sorted(pairs))
     shape = laid_out_shape(column.shape or (), layout)
     return Fact(kind, shape, column.missing, counts, indicator=column.type == "boolean")
 

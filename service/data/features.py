@@ -11,8 +11,16 @@ from pydantic import TypeAdapter
 
 from service.blocks.base import Shape
 from service.blocks.preprocessing import AnyPreprocessing, Preprocessing
-from service.data.facts import facts_of, features_of, laid_out_shape, leftovers, moves_channels, planned, prefixed
-from service.data.facts import shape_of
+from service.data.facts import (
+    facts_of,
+    features_of,
+    laid_out_shape,
+    leftovers,
+    moves_channels,
+    planned,
+    prefixed,
+    shape_of,
+)
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile
 from service.data.rows import frame_of_rows

@@ -1,7 +1,7 @@
 """A table in memory: named columns of equal length, and what is known of a column before its rows are read."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class Column:
     """
 
     kind: Kind
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     indicator: bool = False
 
 
@@ -31,8 +31,8 @@ Frame = dict[str, Column]
 class Fact:
     """What is known of a column without its rows.
 
-    `missing` is how many rows (of a tensor: elements) lack a value. `counts` are all the values the data set has, sorted,
-    each with its number of rows (str for categories, float for numbers); None when there are too many.
+    `missing` is how many rows (of a tensor: elements) lack a value. `counts` are all the values the data set has,
+    sorted, each with its number of rows (str for categories, float for numbers); None when there are too many.
     """
 
     kind: Kind

@@ -17,7 +17,7 @@ from service.data.collector import Collector
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, Limits, Reader, check_names, invalid
-from service.data.table import profile_of
+from service.data.table import TableCollector
 from service.data.tensors import TensorCollector, from_lists
 from service.errors import TooLarge
 
@@ -86,7 +86,9 @@ def _lines(file: BinaryIO, limit: int | None) -> Iterator[object]:
             try:
                 yield _DECODER.decode(line.decode())
             except (ValueError, RecursionError) as error:
-                raise invalid(f"line {number} is not JSON: {error}", allowed="an array of objects, or one a line") from error
+                raise invalid(
+                    f"line {number} is not JSON: {error}", allowed="an array of objects, or one a line"
+                ) from error
 
 
 @dataclass
@@ -119,7 +121,8 @@ def _types(rows: Iterator[Row], limits: Limits) -> tuple[dict[str, pl.DataType |
     """Return the type of every column, in the order they first appear, and the number of rows."""
     types: dict[str, _Types] = {}
     count = 0
-    for count, row in enumerate(rows, 1):
+    for row in rows:
+        count += 1
         for name, value in row.items():
             if name not in types:
                 types[name] = _Types()
@@ -150,28 +153,20 @@ def _batches(rows: Iterator[Row], names: list[str]) -> Iterator[dict[str, list[o
 
 def profile(path: Path, limits: Limits) -> Profile:
     """Profile a file of JSON rows."""
+    table = TableCollector()
     with path.open("rb") as file:
-        dtypes, count = _types(_rows(file, limits.max_json_bytes), limits)
-        collectors: dict[str, Collector | TensorCollector] = {}
+        dtypes, rows = _types(_rows(file, limits.max_json_bytes), limits)
         for batch in _batches(_rows(file, limits.max_json_bytes), list(dtypes)):
-            for name, values in batch.items():
-                _collect(collectors, _series(name, values, dtypes[name]), dtypes[name])
-    return profile_of(count, [collector.finish() for collector in collectors.values()], Format.JSON)
+            block = [_series(name, values, dtypes[name]) for name, values in batch.items()]
+            table.columns = table.columns or [_collector(cells, dtypes[cells.name]) for cells in block]
+            table.add(block)
+    return table.finish(rows, Format.JSON)
 
 
-def _collect(collectors: dict[str, Collector | TensorCollector], cells: pl.Series, dtype: pl.DataType | None) -> None:
+def _collector(cells: pl.Series, dtype: pl.DataType | None) -> Collector | TensorCollector:
     if dtype is not None:
-        collector = collectors.setdefault(cells.name, Collector(cells.name, written=False))
-        assert isinstance(collector, Collector)
-        collector.add(cells)
-        return
-    elements = from_lists(cells)
-    fresh = TensorCollector(cells.name, elements.shape[1:], "float64")
-    tensors = collectors.setdefault(cells.name, fresh)
-    assert isinstance(tensors, TensorCollector)
-    if tensors.shape != fresh.shape:
-        raise invalid(f"the lists in column {cells.name!r} differ in shape", path=cells.name)
-    tensors.add(elements)
+        return Collector(cells.name, written=False)
+    return TensorCollector(cells.name, from_lists(cells[:1]).shape[1:], "float64")
 
 
 def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:

@@ -19,9 +19,8 @@ from service.data.collector import Collector
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, Limits, Reader, check_names, invalid
-from service.data.table import profile_of
+from service.data.table import TableCollector
 from service.data.tensors import TensorCollector
-from service.errors import InvalidDataset
 
 BLOCK = 4 << 20
 _KINDS = "biufUS"
@@ -103,7 +102,7 @@ def _blocks(array: _Array, stream: IO[bytes], items: int | None = None) -> Itera
 def _series(values: NDArray[np.generic]) -> pl.Series:
     """Return scalars as text, booleans or numbers that a collector takes."""
     if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
+        values = np.char.decode(values.astype(np.bytes_), "utf-8")
     if values.dtype.kind == "U":
         return pl.Series(values.tolist(), dtype=pl.String)
     if values.dtype.kind == "f":
@@ -113,7 +112,7 @@ def _series(values: NDArray[np.generic]) -> pl.Series:
 
 def profile(path: Path, limits: Limits) -> Profile:
     """Profile an NPZ file."""
-    columns, rows, unpacked = [], dict[str, int](), 0
+    table, rows, unpacked = TableCollector(), dict[str, int](), 0
     with _translated("the archive"), zipfile.ZipFile(path) as archive:
         limits.check_columns(len(_members(archive)))
         check_names([member.removesuffix(".npy") for member in _members(archive)])
@@ -122,22 +121,22 @@ def profile(path: Path, limits: Limits) -> Profile:
                 unpacked += array.items * array.dtype.itemsize
                 limits.check_unpacked(unpacked)
                 rows[array.name] = array.shape[0]
-                columns.append(_profile(array, stream))
+                table.append(_collected(array, stream))
     if len(set(rows.values())) > 1:
         raise invalid("the arrays differ in their number of rows (first dimension)", got=rows)
-    return profile_of(min(rows.values(), default=0), columns, Format.NPZ)
+    return table.finish(min(rows.values(), default=0), Format.NPZ)
 
 
-def _profile(array: _Array, stream: IO[bytes]) -> ColumnProfile:
+def _collected(array: _Array, stream: IO[bytes]) -> Collector | TensorCollector:
     if array.is_scalar:
         scalars = Collector(array.name, written=False)
         for block in _blocks(array, stream):
             scalars.add(_series(block))
-        return scalars.finish()
+        return scalars
     tensors = TensorCollector(array.name, array.shape[1:], array.dtype.newbyteorder("=").name)
     for block in _blocks(array, stream):
         tensors.add(block)
-    return tensors.finish()
+    return tensors
 
 
 def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:

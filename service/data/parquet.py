@@ -12,11 +12,11 @@ from service.data.collector import Collector
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, Limits, Reader, check_names, invalid
-from service.data.table import profile_of
+from service.data.table import TableCollector
 from service.data.tensors import TensorCollector, from_lists
 
 SLICE_BYTES = 4 << 20
-SLICE_ROWS = 200_000
+SLICE_ROWS = 100_000
 
 
 @contextmanager
@@ -31,6 +31,7 @@ def _translated() -> Iterator[None]:
 
 def profile(path: Path, limits: Limits) -> Profile:
     """Profile a Parquet file."""
+    collectors = TableCollector()
     with _translated():
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
@@ -38,27 +39,25 @@ def profile(path: Path, limits: Limits) -> Profile:
         limits.check_columns(len(schema))
         check_names(schema.names())
         limits.check_unpacked(rows * len(schema), "the table (at a byte a cell)")
-        columns = [_profile(table.select(name), dtype, rows, limits) for name, dtype in schema.items()] if rows else []
-    return profile_of(rows, columns, Format.PARQUET)
+        for name, dtype in schema.items() if rows else ():
+            collectors.append(_collected(table.select(name), name, dtype, rows, limits))
+    return collectors.finish(rows, Format.PARQUET)
 
 
-def _profile(column: pl.LazyFrame, dtype: pl.DataType, rows: int, limits: Limits) -> ColumnProfile:
-    name = column.collect_schema().names()[0]
+def _collected(
+    column: pl.LazyFrame, name: str, dtype: pl.DataType, rows: int, limits: Limits
+) -> Collector | TensorCollector:
     if not dtype.is_nested():
         scalars = Collector(name, written=False)
         for cells in _slices(column, rows):
             scalars.add(_scalars(cells))
-        return scalars.finish()
-    tensors: TensorCollector | None = None
+        return scalars
+    first = from_lists(column.head(1).collect().to_series())
+    limits.check_unpacked(rows * first.nbytes, f"column {name!r}")
+    tensors = TensorCollector(name, first.shape[1:], first.dtype.name)
     for cells in _slices(column, rows):
-        elements = from_lists(cells)
-        tensors = tensors or TensorCollector(name, elements.shape[1:], elements.dtype.name)
-        if tensors.shape != elements.shape[1:]:
-            raise invalid(f"the lists in column {name!r} differ in shape", path=name)
-        limits.check_unpacked(rows * elements[0].nbytes, f"column {name!r}")
-        tensors.add(elements)
-    assert tensors is not None
-    return tensors.finish()
+        tensors.add(cells)
+    return tensors
 
 
 def _slices(column: pl.LazyFrame, rows: int) -> Iterator[pl.Series]:

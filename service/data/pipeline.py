@@ -1,9 +1,9 @@
 """The way from raw rows to tensors and back, in one place: what the API, the worker and predictions use.
 
-    profile -> check_columns, input_shape_of, target_of      no row is read
-    frame   -> Features.transform, TargetCodec.encode        training
-    rows    -> frame_of_rows -> Features.transform           prediction
-    output  -> TargetCodec.decode
+profile -> check_columns, input_shape_of, target_of      no row is read
+frame   -> Features.transform, TargetCodec.encode        training
+rows    -> frame_of_rows -> Features.transform           prediction
+output  -> TargetCodec.decode
 """
 
 from service.data.checks import check_columns, input_shape_of, target_of

@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 ColumnType = Literal["integer", "number", "boolean", "category", "tensor"]
 Value = bool | int | float | str
 """One value of a column in its JSON type."""
@@ -30,7 +29,7 @@ class ColumnProfile(BaseModel):
     name: str
     """Name of the column, as in the file's header."""
     type: ColumnType
-    """"integer" and "number" are quantities, "boolean" is true or false, "category" is text, "tensor" an array a row."""
+    """Integers and numbers are quantities, a boolean is true or false, a category text, a tensor an array a row."""
     missing: int = 0
     """Rows without a value; of a tensor: its elements that are not a number."""
     infinite: int = 0
@@ -61,7 +60,9 @@ class ColumnProfile(BaseModel):
 
     def shown(self) -> "ColumnProfile":
         """Return the profile with only the most frequent values: what an answer carries."""
-        return self if self.categories is None else self.model_copy(update={"categories": self.categories[:VALUES_SHOWN]})
+        return (
+            self if self.categories is None else self.model_copy(update={"categories": self.categories[:VALUES_SHOWN]})
+        )
 
 
 def _order(value: Value) -> tuple[bool, float, str]:

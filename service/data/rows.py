@@ -86,7 +86,7 @@ def _column(column: ColumnProfile, cells: list[Any], fillable: bool, problems: l
     """Return one column; what is wrong in it is added to `problems`."""
     read = _READERS[column.type]
     values = read(column, cells)
-    if values is None or not fillable and _any_missing(column, values):
+    if values is None or (not fillable and _any_missing(column, values)):
         problems += _problems(column, cells, fillable)
         return Column("number", np.empty(0))
     return Column(text.kind_of(column.type), values, column.type == "boolean")
@@ -189,7 +189,7 @@ def _problem(column: ColumnProfile, cell: Any, fillable: bool) -> str | None:
 def _expected(column: ColumnProfile) -> str:
     if column.type == "tensor":
         return f"an array of finite numbers of shape {list(column.shape or ())}"
-    return ("a finite number" if column.type in ("integer", "number") else _EXPECTED[column.type])
+    return "a finite number" if column.type in ("integer", "number") else _EXPECTED[column.type]
 
 
 def _shown(cell: Any) -> Any:

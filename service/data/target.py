@@ -14,7 +14,7 @@ from service.errors import InvalidSpec, Problem
 from service.spec import DataSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TargetCodec:
     """The target columns, their classes or their scaling.
 
@@ -66,7 +66,9 @@ class TargetCodec:
         if (found < 0).any():
             value = column.values[int(np.argmax(found < 0))]
             missing = value is None or value != value
-            raise _refusal(name, "has missing values" if missing else f"holds {value!r}, which is not one of its classes")
+            raise _refusal(
+                name, "has missing values" if missing else f"holds {value!r}, which is not one of its classes"
+            )
         return found
 
     @staticmethod
@@ -112,7 +114,7 @@ def _numbers(frame: Frame, names: Sequence[str]) -> NDArray[np.float64]:
 def _checked(name: str, column: Column) -> NDArray[np.generic]:
     if column.kind == "category":
         raise _refusal(name, "holds categories; a regression needs numbers")
-    if not np.isfinite(column.values).all():  # type: ignore[call-overload]
+    if not np.isfinite(column.values).all():
         raise _refusal(name, "has missing or infinite values")
     return column.values
 

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from service.data.moments import Moments
-from service.data.profile import ColumnProfile
+from service.data.profile import ColumnProfile, ColumnType
 from service.data.reader import invalid
 
 
@@ -19,8 +19,21 @@ class TensorCollector:
         self._moments = Moments()
         self._missing = self._infinite = 0
 
-    def add(self, elements: NDArray[np.generic]) -> None:
-        """Take in elements, in any order and shape."""
+    tracked = 0
+    """Values held: none, unlike a `Collector` does."""
+
+    def fold(self) -> None:
+        """There is nothing to fold."""
+
+    def kind(self) -> ColumnType:
+        """Return the type of the column."""
+        return "tensor"
+
+    def add(self, cells: NDArray[np.generic] | pl.Series) -> None:
+        """Take in elements in any order and shape, or lists of the shape of the column."""
+        elements = from_lists(cells) if isinstance(cells, pl.Series) else cells
+        if isinstance(cells, pl.Series) and elements.shape[1:] != self.shape:
+            raise invalid(f"the lists in column {self.name!r} differ in shape", path=self.name)
         values = elements.astype(np.float64).ravel()
         finite = np.isfinite(values)
         if not finite.all():
@@ -29,8 +42,8 @@ class TensorCollector:
             values = values[finite]
         self._moments.add(values)
 
-    def finish(self) -> ColumnProfile:
-        """Return the profile of everything that was added."""
+    def finish(self, room: int = 0) -> ColumnProfile:
+        """Return the profile of everything that was added; there are no values to list."""
         return ColumnProfile(
             name=self.name,
             type="tensor",

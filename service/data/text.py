@@ -97,7 +97,8 @@ def category_array(cells: pl.Series) -> NDArray[np.object_]:
     cells = clean(cells.cast(pl.String))
     words = cells.unique().drop_nulls()
     places = cells.cast(pl.Enum(words)).to_physical().cast(pl.Int64).fill_null(len(words)).to_numpy()
-    return np.array([*words.to_list(), None], dtype=object)[places]
+    found: NDArray[np.object_] = np.array([*words.to_list(), None], dtype=object)[places]
+    return found
 
 
 def kind_of(type: ColumnType) -> Kind:

@@ -65,10 +65,11 @@ class MonteCarlo:
     def chunks(self, x: Tensor, tile_bytes: int, most_rows: int | None = None) -> Iterator[Chunk]:
         """Cut [R, *shape] into chunks that fit a tile, and run each up to the first stochastic layer."""
         tile = self.tile(tile_bytes)
-        count = -(-len(x) // min(tile, most_rows or tile))
-        size = -(-len(x) // count)
-        for start in range(0, len(x), size):
-            rows = slice(start, min(start + size, len(x)))
+        total = x.shape[0]
+        count = -(-total // min(tile, most_rows or tile))
+        size = -(-total // count)
+        for start in range(0, total, size):
+            rows = slice(start, min(start + size, total))
             yield Chunk(rows, self.network.prefix(x[rows].to(self.device)), tile)
 
     def outputs(self, chunk: Chunk) -> Tensor:
@@ -77,7 +78,7 @@ class MonteCarlo:
 
     def draws(self, chunk: Chunk, samples: int, seed: int) -> Iterator[Tensor]:
         """Yield the outputs of thinned networks 0 to T, [S, R, K] at a time."""
-        rows = len(chunk.hidden)
+        rows = chunk.hidden.shape[0]
         size = 1 if rows >= MANY_ROWS else max(1, min(samples, chunk.tile // rows))
         for first in range(0, samples, size):
             yield self._draw(chunk.hidden, first, min(size, samples - first), seed)
@@ -89,7 +90,7 @@ class MonteCarlo:
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _draw(self, hidden: Tensor, first: int, count: int, seed: int) -> Tensor:
-        rows = len(hidden)
+        rows = hidden.shape[0]
         batch = hidden.unsqueeze(0).expand(count, *hidden.shape).flatten(0, 1)
         self._noise.current = SampleNoise(seed, first, count, self.device)
         try:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 Link = Callable[[Tensor], Tensor]
+ZERO = torch.zeros((), dtype=torch.float64)
+"""What sums begin with; never written to."""
 
 
 class Moments:
@@ -27,12 +29,13 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean = self._squares = torch.zeros((), dtype=torch.float64)
+        self.mean = self._squares = ZERO
 
     def add(self, values: Tensor) -> None:
         """Take in samples along the first axis, [S, ...] in float64."""
         # Not `torch.var_mean`: along the first axis it takes a hundred times as long.
-        count, mean = len(values), values.mean(0) if len(values) > 1 else values[0]
+        count = values.shape[0]
+        mean = values.mean(0) if count > 1 else values[0]
         if count > 1:
             self._squares = self._squares + (values - mean).square_().sum(0)
         if self.count:
@@ -85,7 +88,7 @@ class ClassSamples:
         self._link = link
         self._kept: list[Tensor] | None = [] if keep else None
         self._moments = Moments()
-        self._entropies = torch.zeros((), dtype=torch.float64)
+        self._entropies = ZERO
 
     def add(self, outputs: Tensor) -> None:
         """Take in network outputs before the link, [S, R, outputs]."""

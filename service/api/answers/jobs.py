@@ -24,20 +24,21 @@ class Progress(Answer):
     samples_per_second: float | None
     """Training rows a second, lately."""
     eta_seconds: float | None
-    """Seconds to go at this speed."""
+    """Seconds to go at this speed; 0 when the job has succeeded."""
 
     @classmethod
     def of(cls, job: tables.Job) -> Self:
         """Return the progress of a job's row."""
         done = job.step / job.total_steps if job.total_steps else 0.0
+        succeeded = job.status == "succeeded"
         return cls(
             epoch=job.epoch,
             step=job.step,
             total_epochs=job.total_epochs,
             total_steps=job.total_steps,
-            fraction=1.0 if job.status == "succeeded" else min(done, 1.0),
+            fraction=1.0 if succeeded else min(done, 1.0),
             samples_per_second=job.samples_per_second,
-            eta_seconds=job.eta_seconds,
+            eta_seconds=0.0 if succeeded else job.eta_seconds,
         )
 
 

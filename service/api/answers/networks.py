@@ -4,11 +4,11 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from service.advice import Advice
+from service import advice as advices
 from service.api.answers.base import Answer, Count, JsonObject
-from service.summary import LayerSummary, NetworkSummary
-
-FLOAT_BYTES = 4
+from service.blocks.base import Shape
+from service.catalog import BlockInfo
+from service.summary import FLOAT_BYTES, LayerSummary, NetworkSummary
 
 
 class Layer(Answer):
@@ -48,6 +48,19 @@ class Memory(Answer):
     """Weights, gradients, the optimizer's state and the activations of one batch."""
 
 
+class Advice(Answer):
+    """A rule of the trade that the specification breaks."""
+
+    code: str
+    """Stable name of the rule."""
+    path: str
+    """JSON path of what breaks it."""
+    reason: str
+    """Why it matters."""
+    mend: str
+    """What to do about it."""
+
+
 class NetworkCheck(Answer):
     """What would come of a specification, without doing it."""
 
@@ -74,20 +87,30 @@ class NetworkCheck(Answer):
 
     @classmethod
     def of(
-        cls, summary: NetworkSummary, input_shape: list[int], outputs: int, stochastic_layers: list[str],
-        spec_sha256: str | None, advice: list[Advice],
-    ) -> Self:  # fmt: skip
-        """Return the answer for a network's summary."""
+        cls,
+        summary: NetworkSummary,
+        input_shape: Shape,
+        outputs: int,
+        stochastic_layers: list[str],
+        spec_sha256: str | None,
+        found: list[advices.Advice],
+    ) -> Self:
+        """Return the answer for a network's summary and the advice that was found."""
         return cls(
-            input_shape=input_shape, outputs=outputs, layers=[Layer.of(layer) for layer in summary.layers],
-            parameters=summary.parameters, multiply_adds=summary.multiply_adds,
+            input_shape=list(input_shape),
+            outputs=outputs,
+            layers=[Layer.of(layer) for layer in summary.layers],
+            parameters=summary.parameters,
+            multiply_adds=summary.multiply_adds,
             memory=Memory(
                 weights_bytes=summary.parameters * FLOAT_BYTES,
                 activation_bytes_per_row=summary.activation_bytes,
                 training_bytes=summary.training_bytes,
             ),
-            stochastic_layers=stochastic_layers, spec_sha256=spec_sha256, advice=advice,
-        )  # fmt: skip
+            stochastic_layers=stochastic_layers,
+            spec_sha256=spec_sha256,
+            advice=[Advice(code=a.code, path=a.path, reason=a.reason, mend=a.mend) for a in found],
+        )
 
 
 class Block(Answer):
@@ -103,8 +126,15 @@ class Block(Answer):
     """What it does, with formula and reference."""
     bare: bool
     """Whether its name alone will do, without an object around it."""
-    schema_: JsonObject = Field(alias="schema", serialization_alias="schema")
+    json_schema: JsonObject = Field(alias="schema")
     """JSON Schema of the block as an object."""
+
+    @classmethod
+    def of(cls, block: BlockInfo) -> Self:
+        """Return the answer for a block of the catalog."""
+        return cls(
+            family=block.family, type=block.type, description=block.description, bare=block.bare, schema=block.schema
+        )
 
 
 class Blocks(Answer):

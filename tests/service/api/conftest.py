@@ -4,8 +4,8 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Api:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Api]:
+def served(settings: Settings) -> Iterator[Api]:
     """Run the application under uvicorn on a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -95,13 +95,11 @@ def serving(settings: Settings) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_api(
-    sqlite_template: Path, redis_socket: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
+def sqlite_api(sqlite_template: Path, redis_socket: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server on SQLite that the tests of a session share."""
     home = tmp_path_factory.mktemp("api")
     shutil.copy(sqlite_template, home / "trainyard.db")
-    with serving(Settings(home=home, broker_url=f"redis+socket://{redis_socket}", **QUIET)) as api:
+    with served(Settings(home=home, broker_url=f"redis+socket://{redis_socket}", **QUIET)) as api:
         yield api
 
 
@@ -114,7 +112,7 @@ def postgres_api(
     postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
     url = f"postgresql+psycopg://{postgres_server.info.user}@/{name}?host={postgres_server.info.host}"
     broker = f"redis+socket://{redis_socket}"
-    with serving(Settings(home=tmp_path_factory.mktemp("api"), database_url=url, broker_url=broker, **QUIET)) as api:
+    with served(Settings(home=tmp_path_factory.mktemp("api"), database_url=url, broker_url=broker, **QUIET)) as api:
         yield api
 
 
@@ -146,5 +144,11 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def own(settings: Settings) -> Iterator[Api]:
     """A server of the test's own, on an empty store."""
-    with serving(settings) as api:
+    with served(settings) as api:
         yield api
+
+
+@pytest.fixture
+def serving() -> Callable[[Settings], AbstractContextManager[Api]]:
+    """Starts a server with settings of the test's own."""
+    return served

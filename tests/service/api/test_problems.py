@@ -125,4 +125,9 @@ def test_a_misspelt_query_parameter_is_told_the_right_one(client: httpx.Client) 
 
 def test_bounds_are_told(client: httpx.Client) -> None:
     (problem,) = client.get("/v1/jobs?limit=0").json()["errors"]
-    assert problem == {"path": "limit", "message": "must be greater than or equal to 1", "got": "0", "allowed": {"ge": 1}}
+    assert problem == {
+        "path": "limit",
+        "message": "must be greater than or equal to 1",
+        "got": "0",
+        "allowed": {"ge": 1},
+    }

@@ -4,17 +4,18 @@ import threading
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 import torch
 from torch import Tensor, nn
 
-from service.blocks.noise import bits16, set_noise
+from service.blocks.noise import set_noise
 from service.network import Network, build_network, materialize
 from service.predict import monte_carlo
 from service.predict.monte_carlo import MonteCarlo
 from service.predict.noise import BLOCK_SAMPLES, BLOCK_VALUES
-from service.randomness import generator
+from service.randomness import derive, generator
 from service.spec import NetworkSpec, RegularizationSpec
 
 MIB = 1024 * 1024
@@ -74,8 +75,9 @@ class ExplicitNoise:
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         values = torch.Size(shape[1:]).numel()
         size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // values))
-        block = bits16((size, *shape[1:]), generator(self.seed, "predict", key, self.sample // size))
-        return block[self.sample % size].expand(shape)
+        words = np.random.SFC64(derive(self.seed, "predict", key, self.sample // size)).random_raw(size * values)
+        first = self.sample % size * values
+        return torch.from_numpy(words.view(np.int16)[first : first + values].reshape(shape[1:])).expand(shape)
 
 
 def naive(network: Network, x: Tensor, samples: int, seed: int) -> Tensor:

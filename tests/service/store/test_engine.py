@@ -88,6 +88,37 @@ def test_writers_wait_for_each_other_and_lose_nothing(store: Store) -> None:
         assert session.scalars(select(Worker.slots)).one() == 81
 
 
+def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
+    """Not even for a connection of their own: a setting that takes the write lock would make every one wait."""
+    with store.begin() as writing:
+        add_worker(writing)
+        with ThreadPoolExecutor(1) as other:
+
+            def read() -> int:
+                another = open_store(store.engine.url.render_as_string())
+                with another.read() as reading:
+                    seen = count_workers(reading)
+                another.dispose()
+                return seen
+
+            assert other.submit(read).result() == 0
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    def begin(_: int) -> int:
+        store = open_store(f"sqlite:///{tmp_path}/new/trainyard.db")
+        with store.begin() as session:
+            session.execute(text("CREATE TABLE IF NOT EXISTS t (x INTEGER)"))
+            session.execute(text("INSERT INTO t VALUES (1)"))
+        with store.read() as session:
+            mode = session.scalar(text("PRAGMA auto_vacuum"))
+        store.dispose()
+        return int(mode)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(begin, range(16))) == [2] * 16
+
+
 def test_foreign_keys_hold(store: Store) -> None:
     with pytest.raises(DBAPIError, match=r"(?i)foreign key"), store.begin() as session:
         datasets.insert(session, name="n", format="csv", sha256="0" * 64, size=1, rows=1, columns=[])

@@ -1,0 +1,43 @@
+"""What `make demo` does, and that it can be broken off."""
+
+import signal
+import subprocess
+import sys
+
+from tests.support.real_stack import ROOT, WAIT_SECONDS, command_of, descendants, eventually, parents
+
+DEMO = [sys.executable, "examples/demo.py"]
+
+
+def test_the_demo_trains_predicts_and_stops_what_it_started() -> None:
+    process = subprocess.Popen(DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    family: set[int] = set()
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        family |= descendants(process.pid)
+    assert process.wait() == 0, said
+    assert any("uvicorn" in command for command in map(command_of, family)) is False
+    assert family.isdisjoint(parents())
+    for part in (
+        "samples/s",
+        "val_loss",
+        "on rows held out for the test",
+        "mean ± std",
+        "probability ± std",
+        "accuracy 0.9",
+    ):
+        assert part in said
+
+
+def test_ctrl_c_stops_everything() -> None:
+    process = subprocess.Popen(
+        DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert eventually(lambda: any("uvicorn" in command_of(pid) for pid in descendants(process.pid)))
+    family = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 130
+    assert family.isdisjoint(parents())

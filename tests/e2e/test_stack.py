@@ -1,0 +1,92 @@
+"""`trainyard up` itself: what it says when it cannot start, and that nothing is left when it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.client import Client
+from tests.support.real_stack import ROOT, TRAINYARD, WAIT_SECONDS, Stack, descendants, eventually, parents
+
+LONG_JOB = {
+    "network": {"layers": [{"type": "dense", "units": 8}, {"type": "dense", "units": "auto"}]},
+    "loss": "cross_entropy",
+    "data": {"target": "cultivar", "preprocessing": "standardize"},
+    "training": {"epochs": 1_000_000},
+}
+
+
+def start_job(stack: Stack) -> None:
+    """Let the stack have something to do."""
+    with Client(stack.url) as client:
+        dataset = client.upload(ROOT / "examples" / "wine.csv")["id"]
+        job = client.submit(LONG_JOB | {"data": {**LONG_JOB["data"], "dataset": dataset}}).id  # type: ignore[dict-item]
+        assert eventually(lambda: client.job(job).progress.epoch > 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_it_ends_in_the_middle_of_a_job(
+    make_stack: Callable[[], Stack], number: signal.Signals
+) -> None:
+    stack = make_stack()
+    stack.wait()
+    start_job(stack)
+    family = descendants(stack.process.pid)
+    assert len(family) >= 4  # Redis, server, worker and the worker's child
+    stack.process.send_signal(number)
+    assert stack.process.wait(WAIT_SECONDS) == (0 if number == signal.SIGINT else -number)
+    assert eventually(lambda: family.isdisjoint(parents()))
+
+
+def up(home: Path, *options: str) -> str:
+    """Run `up` where it cannot start, and return what it says."""
+    command = [*TRAINYARD, "up", "--home", str(home), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_one_home_has_one_stack(stack: Stack) -> None:
+    said = up(stack.home, "--port", "0")
+    assert said == f"trainyard: {stack.home} is in use: trainyard already runs from it at {stack.url}\n"
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = up(tmp_path, "--port", str(port))
+    assert said.startswith(f"trainyard: cannot listen on 127.0.0.1, port {port}: Address already in use.")
+    assert "--port 0" in said
+
+
+def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot write to the home folder" in up(tmp_path / "file" / "home")
+
+
+def test_a_database_from_the_future(tmp_path: Path) -> None:
+    (tmp_path / "trainyard.db").write_bytes(b"this is no database" * 100)
+    said = up(tmp_path, "--port", "0")
+    assert said.startswith("trainyard: migrate ended with exit code 1:")
+
+
+def test_a_home_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    home = tmp_path / ("h" * 120)
+    stack = Stack(home)
+    try:
+        stack.wait()
+        assert not (home / "redis.sock").exists()
+        sockets = [
+            Path(line.split()[-1]) for line in Path("/proc/net/unix").read_text().splitlines() if "redis.sock" in line
+        ]
+        assert any(path.parent.name.startswith("trainyard-") for path in sockets)
+    finally:
+        stack.stop()
+    assert not (home / "url").exists()
+    assert os.listdir(home / "logs")

@@ -1,0 +1,280 @@
+"""One checker that every block of every family passes: a new block is tested without editing a test."""
+
+import math
+from typing import Annotated, Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from service.blocks.activations import Activation
+from service.blocks.base import Block, OneOf, Shape
+from service.blocks.initializers import Initializer
+from service.blocks.layers import Layer, WeightedLayer
+from service.blocks.losses import Loss, Target
+from service.blocks.metrics import Metric
+from service.blocks.noise import StepNoise, set_noise
+from service.blocks.optimizers import Optimizer
+from service.blocks.schedules import Horizon, Schedule
+from service.catalog import FAMILIES
+from service.errors import InvalidSpec
+from service.network import Network, build_network, materialize
+from service.spec import NetworkSpec, RegularizationSpec
+
+SHAPES: tuple[Shape, ...] = ((6,), (4, 6), (4, 6, 6))
+OUTPUTS = 3
+CPU = torch.device("cpu")
+
+
+def cases(*families: type[Block]) -> pytest.MarkDecorator:
+    found = [member for family in families for member in family.members().values()]
+    return pytest.mark.parametrize("block", found, ids=lambda block: f"{block.family}-{block.tag()}")
+
+
+def sample(field: dict[str, Any]) -> Any:
+    """Return a value that a JSON Schema allows."""
+    if "x-family" in field:
+        return next(option["enum"][0] for option in field["anyOf"] if "enum" in option)
+    if "const" in field or "enum" in field:
+        return field.get("const", field.get("enum", [None])[0])
+    if "anyOf" in field:
+        return sample(
+            next(option for option in field["anyOf"] if option.get("type") in ("integer", "number", "string"))
+        )
+    low = field.get("minimum", field.get("exclusiveMinimum", 0))
+    return {"integer": max(2, low), "number": low + 0.3, "string": "text", "boolean": True}[field["type"]]
+
+
+def smallest(block: type[Block]) -> dict[str, Any]:
+    """Return the shortest JSON object of a block."""
+    schema = block.model_json_schema()
+    return {"type": block.tag(), **{name: sample(schema["properties"][name]) for name in schema.get("required", [])}}
+
+
+def network(body: dict[str, Any], shape: Shape) -> Network:
+    layers = [body, {"type": "flatten"}, {"type": "dense", "units": "auto"}]
+    return build_network(NetworkSpec.model_validate({"layers": layers}), RegularizationSpec(), shape, OUTPUTS)
+
+
+def built(body: dict[str, Any]) -> list[tuple[Network, Shape]]:
+    """Return networks around a layer, one for each shape that it takes."""
+    found = []
+    for shape in SHAPES:
+        try:
+            found.append((network(body, shape), shape))
+        except InvalidSpec as error:
+            assert error.problems[0].path == "network.layers[0]"
+    assert found, f"takes none of {SHAPES}"
+    return found
+
+
+@cases(*FAMILIES)
+def test_is_documented(block: type[Block]) -> None:
+    schema = block.model_json_schema()
+    assert schema["description"].strip()
+    undocumented = [n for n, field in schema["properties"].items() if n != "type" and not field.get("description")]
+    assert not undocumented
+    assert schema["additionalProperties"] is False
+
+
+@cases(*FAMILIES)
+def test_round_trips_and_is_frozen(block: type[Block]) -> None:
+    value = block.model_validate(smallest(block))
+    canonical = value.model_dump(mode="json")
+    assert block.model_validate(canonical) == value
+    assert block.model_validate_json(value.model_dump_json()) == value
+    with pytest.raises(ValidationError, match="frozen"):
+        value.type = "other"
+    with pytest.raises(ValidationError, match="extra"):
+        block.model_validate({**canonical, "surely_no_field": 1})
+
+
+@cases(*FAMILIES)
+def test_bare_name_says_it_all_or_is_refused(block: type[Block]) -> None:
+    family = next(family for family in FAMILIES if issubclass(block, family))
+    union: TypeAdapter[Block] = TypeAdapter(Annotated[family, OneOf()])
+    if block.needs_nothing():
+        assert union.validate_python(block.tag()) == block.model_validate({"type": block.tag()})
+    else:
+        with pytest.raises(ValidationError):
+            union.validate_python(block.tag())
+
+
+@cases(Layer)
+def test_layer_trains(block: type[Layer]) -> None:
+    for net, shape in built(smallest(block)):
+        materialize(net, seed=1)
+        set_noise(net, StepNoise(1, 0, CPU))
+        x = torch.randn(8, *shape, generator=torch.Generator().manual_seed(0))
+        out = net.train()(x)
+        assert out.shape == (8, OUTPUTS)
+        out.square().mean().backward()
+        for name, parameter in net.named_parameters():
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        torch.optim.SGD(net.parameters(), lr=1e-3).step()
+        assert all(torch.isfinite(p).all() for p in net.parameters())
+
+
+@cases(Layer)
+def test_layer_leaves_no_memory_unset(block: type[Layer]) -> None:
+    for net, _ in built(smallest(block)):
+        net.to_empty(device="cpu")
+        with torch.no_grad():
+            for tensor in [*net.parameters(), *net.buffers()]:
+                tensor.fill_(-12345)
+        net.initialize(seed=3)
+        assert not any((tensor == -12345).any() for tensor in [*net.parameters(), *net.buffers()])
+
+
+@cases(Layer)
+def test_layer_answers_each_row_by_itself_in_prediction(block: type[Layer]) -> None:
+    for net, shape in built(smallest(block)):
+        materialize(net, seed=1).eval()
+        x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(net(x)[:2], net(x[:2]))
+        torch.testing.assert_close(net.suffix(net.prefix(x)), net(x))
+
+
+@cases(Layer)
+def test_layer_is_random_only_through_noise(block: type[Layer]) -> None:
+    for net, shape in built(smallest(block)):
+        materialize(net, seed=1).eval()
+        x = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0)).abs() + 0.1
+        plain = net(x)
+        torch.rand(7)
+        assert torch.equal(net(x), plain)
+        outs = []
+        for step in (0, 0, 1):
+            set_noise(net, StepNoise(5, step, CPU))
+            outs.append(net(x))
+        assert torch.equal(outs[0], outs[1])
+        assert torch.equal(outs[0], outs[2]) is not block.stochastic
+        assert bool(net.stochastic_layers) is block.stochastic
+
+
+@cases(Layer)
+def test_weighted_layer_obeys_initializer_regularizer_and_constraint(block: type[Layer]) -> None:
+    if not issubclass(block, WeightedLayer):
+        pytest.skip("has no kernel")
+    rules = {
+        "initializer": {"type": "constant", "value": 2.0},
+        "regularizer": {"l1": 0.5},
+        "constraint": {"max_norm": 1.0},
+    }
+    for net, _ in built({**smallest(block), **rules}):
+        materialize(net, seed=0)
+        kernels = [net.get_parameter(name) for name, (penalty, _) in net.kernels.items() if penalty]
+        assert kernels and all((kernel == 2.0).all() for kernel in kernels)
+        penalty = net.penalty()
+        assert penalty is not None
+        assert penalty.item() == pytest.approx(sum(kernel.numel() for kernel in kernels))
+        net.constrain_()
+        assert all(torch.allclose(k.flatten(1).norm(dim=1), torch.ones(len(k))) for k in kernels)
+
+
+@cases(Activation)
+def test_activation_keeps_shape_and_finite_gradients(block: type[Activation]) -> None:
+    module = block.model_validate(smallest(block)).build()
+    x = torch.linspace(-50, 50, 60).view(3, 4, 5).requires_grad_()
+    out = module(x)
+    assert out.shape == x.shape
+    out.sum().backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all()
+    assert block.initializer in Initializer.members()
+
+
+@cases(Initializer)
+@pytest.mark.parametrize("shape", [(4,), (4, 6), (4, 3, 2, 2)])
+def test_initializer_fills_everything_from_its_generator(block: type[Initializer], shape: Shape) -> None:
+    initializer = block.model_validate(smallest(block))
+    weights = [torch.full(shape, math.nan) for _ in range(3)]
+    for weight, seed in zip(weights, (1, 1, 2), strict=True):
+        torch.rand(3)
+        initializer.fill(weight, torch.Generator().manual_seed(seed))
+    assert torch.isfinite(weights[0]).all()
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2]) is block.symmetric
+
+
+@cases(Loss)
+def test_loss_is_per_row_and_its_link_readable(block: type[Loss]) -> None:
+    loss = block.model_validate(smallest(block))
+    two = Target(("a", "b"), 1) if loss.task == "classification" else Target(None, 2)
+    output = torch.randn(6, loss.outputs(two), requires_grad=True)
+    target = torch.arange(6) % 2 if loss.task == "classification" else torch.randn(6, 2)
+    rows = loss.per_row(output, target)
+    assert rows.shape == (6,) and (rows >= 0).all()
+    torch.testing.assert_close(loss.per_row(output[2:3], target[2:3]), rows[2:3])
+    rows.mean().backward()
+    assert output.grad is not None and torch.isfinite(output.grad).all()
+    linked = loss.link(torch.randn(5, 6, loss.outputs(two)))
+    assert linked.shape == (5, 6, 2)
+    if loss.task == "classification":
+        torch.testing.assert_close(linked.sum(-1), torch.ones(5, 6))
+
+
+@cases(Metric)
+def test_metric_adds_up_over_batches(block: type[Metric]) -> None:
+    # The smallest k of top-k accuracy that can still be wrong among four classes.
+    metric = block.model_validate({**smallest(block), **({"k": 2} if "k" in block.model_fields else {})})
+    source = torch.Generator().manual_seed(0)
+    if metric.task == "classification":
+        target = torch.arange(40) % 4
+        guess, perfect = torch.rand(40, 4, generator=source), nn.functional.one_hot(target, 4).float()
+    else:
+        target = torch.randn(40, 2, generator=source)
+        guess, perfect = torch.randn(40, 2, generator=source), target.clone()
+    whole = metric.sums(guess, target)
+    assert whole.dtype == torch.float64
+    parts = metric.sums(guess[:7], target[:7]) + metric.sums(guess[7:], target[7:])
+    torch.testing.assert_close(whole, parts)
+    best, value = metric.value(metric.sums(perfect, target)), metric.value(whole)
+    assert math.isfinite(value)
+    assert best > value if metric.higher_is_better else best < value
+
+
+@cases(Optimizer)
+def test_optimizer_goes_downhill_and_resumes_with_the_same_bits(block: type[Optimizer]) -> None:
+    config = block.model_validate({**smallest(block), "learning_rate": 0.05})
+
+    def steps(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> float:
+        for _ in range(5):
+            optimizer.zero_grad()
+            torch.stack([p.square().sum() for p in parameters]).sum().backward()
+            optimizer.step()
+        return float(sum(p.detach().square().sum() for p in parameters))
+
+    through = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3))]
+    optimizer = config.build(through)
+    assert steps(through, optimizer) < 15.0
+    resumed = [nn.Parameter(p.detach().clone()) for p in through]
+    again = config.build(resumed)
+    again.load_state_dict(optimizer.state_dict())
+    steps(through, optimizer)
+    steps(resumed, again)
+    assert all(torch.equal(a, b) for a, b in zip(through, resumed, strict=True))
+
+
+@cases(Optimizer)
+def test_optimizer_tells_how_much_it_keeps(block: type[Optimizer]) -> None:
+    extras: tuple[dict[str, Any], ...] = ({}, {"momentum": 0.9}) if "momentum" in block.model_fields else ({},)
+    for extra in extras:
+        config = block.model_validate({**smallest(block), **extra})
+        weight = nn.Parameter(torch.ones(5, 7))
+        optimizer = config.build([weight])
+        weight.sum().backward()
+        optimizer.step()
+        kept = [v for v in optimizer.state[weight].values() if isinstance(v, torch.Tensor) and v.shape == weight.shape]
+        assert config.state_tensors == len(kept)
+
+
+@cases(Schedule)
+def test_schedule_is_a_bounded_function_of_the_step(block: type[Schedule]) -> None:
+    schedule = block.model_validate({**smallest(block), "warmup_epochs": 2.0})
+    horizon = Horizon(steps_per_epoch=10, total_steps=300)
+    curve = [schedule.factor(step, horizon) for step in range(400)]
+    assert all(0 <= factor <= 1 for factor in curve)
+    assert curve[:20] == sorted(curve[:20]) and 0 < curve[0] < curve[19] < 1
+    assert curve[20] == 1.0
+    assert [schedule.factor(step, horizon) for step in reversed(range(400))] == curve[::-1]
