@@ -43,7 +43,19 @@ def conv(filters: int) -> dict[str, Any]:
 
 MLP = [dense(128), DROPOUT, dense(128), DROPOUT, OUT]
 LATE = [dense(1024), dense(1024), dense(128), DROPOUT, OUT]
-CNN = [conv(32), "batch_norm", "max_pool2d", DROPOUT, conv(64), "max_pool2d", DROPOUT, "flatten", dense(128), DROPOUT, OUT]
+CNN = [
+    conv(32),
+    "batch_norm",
+    "max_pool2d",
+    DROPOUT,
+    conv(64),
+    "max_pool2d",
+    DROPOUT,
+    "flatten",
+    dense(128),
+    DROPOUT,
+    OUT,
+]
 
 
 @dataclass(frozen=True)

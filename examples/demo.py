@@ -31,6 +31,11 @@ SAMPLES = 100
 console = Console(highlight=False)
 
 
+def say(text: str) -> None:
+    """Print a line; a terminal may wrap it, a pipe gets it whole."""
+    console.print(text, soft_wrap=True)
+
+
 def main() -> None:
     """Run the demo."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -40,8 +45,8 @@ def main() -> None:
             show_diabetes(client, Path(folder))
             show_digits(client, Path(folder))
         title("Stopping")
-    console.print(f"Everything has stopped; the demo took {time.monotonic() - began:.0f} s.")
-    console.print("`make run` starts the stack and leaves it running; README.md says how to go on.")
+    say(f"Everything has stopped; the demo took {time.monotonic() - began:.0f} s.")
+    say("`make run` starts the stack and leaves it running; README.md says how to go on.")
 
 
 @contextmanager
@@ -69,7 +74,7 @@ def wait_for(published: Path, up: "subprocess.Popen[bytes]", said: Path) -> str:
                 sys.exit(f"the stack did not start:\n{said.read_text()}")
             time.sleep(0.1)
     url = published.read_text().strip()
-    console.print(f"ready at {url}")
+    say(f"ready at {url}")
     return url
 
 
@@ -83,19 +88,23 @@ def show_diabetes(client: Client, folder: Path) -> None:
 
     held_out = [dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines]
     held_out = held_out[-HELD_OUT_PATIENTS:]
-    truth = [row.pop("progression") for row in held_out]
+    truth = np.array([row.pop("progression") for row in held_out])
     predicted = predict(client, model, held_out)
-    means = np.array([p["mean"] for p in predicted])
-    console.print(
-        f"{HELD_OUT_PATIENTS} patients that the server never saw: "
-        f"RMSE {np.sqrt(np.mean((means - truth) ** 2)):.1f}, while guessing the mean gives {np.std(truth):.1f}"
+    rmse = np.sqrt(np.mean((np.array([p["mean"] for p in predicted]) - truth) ** 2))
+    say(
+        f"{HELD_OUT_PATIENTS} patients that the server never saw: RMSE {rmse:.1f}; "
+        f"guessing the mean gives {np.std(truth):.1f}"
     )
+    surest = np.argsort([p["std"] for p in predicted])
     table = Table("patient", "mean ± std", "5 % ... 95 %", "truth")
-    for patient, (p, true) in enumerate(zip(predicted[:6], truth[:6], strict=True)):
+    for patient in [*surest[:3], *surest[-3:]]:
+        p = predicted[patient]
         low, high = p["quantiles"]["0.05"], p["quantiles"]["0.95"]
-        table.add_row(str(patient), f"{p['mean']:5.0f} ± {p['std']:.0f}", f"{low:.0f} ... {high:.0f}", f"{true:.0f}")
+        interval = f"{low:.0f} ... {high:.0f}"
+        table.add_row(str(patient), f"{p['mean']:.0f} ± {p['std']:.0f}", interval, f"{truth[patient]:.0f}")
     console.print(table)
-    console.print("The spread is the network's own doubt; how much people differ comes on top of it.")
+    say("The first three are those it is surest of, the last three those it doubts most.")
+    say("The spread is the network's own doubt about the mean; how much people differ comes on top of it.")
 
 
 def show_digits(client: Client, folder: Path) -> None:
@@ -109,16 +118,20 @@ def show_digits(client: Client, folder: Path) -> None:
 
     held_out, truth = images[-HELD_OUT_DIGITS:].tolist(), labels[-HELD_OUT_DIGITS:].tolist()
     predicted = predict(client, model, [[image] for image in held_out])
-    right = [p["label"] == true for p, true in zip(predicted, truth, strict=True)]
-    console.print(f"{HELD_OUT_DIGITS} images that the server never saw: accuracy {np.mean(right):.3f}")
+    right = np.array([p["label"] == true for p, true in zip(predicted, truth, strict=True)])
     doubt = np.argsort([-p["mutual_information"] for p in predicted])
+    half = HELD_OUT_DIGITS // 2
+    say(
+        f"{HELD_OUT_DIGITS} images that the server never saw: accuracy {right.mean():.3f}; of the half that it doubts "
+        f"more {right[doubt[:half]].mean():.3f}, of the other {right[doubt[half:]].mean():.3f}"
+    )
     table = Table("image", "label", "probability ± std", "mutual information", "truth")
     for index in [*doubt[:4], *doubt[-3:]]:
         p, true = predicted[index], truth[index]
         sure = f"{p['probabilities'][str(p['label'])]:.2f} ± {p['probabilities_std'][str(p['label'])]:.2f}"
         table.add_row(str(index), str(p["label"]), sure, f"{p['mutual_information']:.3f}", str(true))
     console.print(table)
-    console.print("The first four are those it doubts most, the last three those it is surest of.")
+    say("The first four are those it doubts most, the last three those it is surest of.")
 
 
 def train(client: Client, spec: Path, data: Path) -> str:
@@ -132,13 +145,13 @@ def predict(client: Client, model: str, rows: Sequence[object]) -> list[Json]:
     """Return predictions with spread."""
     answer = client.predict(model, rows, mc_samples=SAMPLES, seed=0, quantiles=[0.05, 0.95])
     layers = ", ".join(answer["stochastic_layers"])
-    console.print(f"\n{len(rows)} rows predicted, {answer['mc_samples']} samples of the dropout in {layers} each")
+    say(f"\n{len(rows)} rows predicted, {answer['mc_samples']} samples of the dropout in {layers} each")
     return list(answer["predictions"])
 
 
 def type_and_run(*arguments: str, url: str) -> None:
     """Show a command as one would type it, and run it."""
-    console.print(f"[bold]$ trainyard {' '.join(arguments)}[/bold]")
+    say(f"[bold]$ trainyard {' '.join(arguments)}[/bold]")
     done = subprocess.run([*TRAINYARD, *arguments, "--url", url], check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -146,7 +159,7 @@ def type_and_run(*arguments: str, url: str) -> None:
 
 def title(text: str) -> None:
     """Begin a part."""
-    console.print(f"\n[bold cyan]{text}[/bold cyan]")
+    say(f"\n[bold cyan]{text}[/bold cyan]")
 
 
 if __name__ == "__main__":

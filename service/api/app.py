@@ -14,6 +14,7 @@ from service.api import blocks, datasets, health, job_records, jobs, models, net
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.upload import remove_stale
+from service.api.warmup import warming_up
 from service.predict.cache import ModelCache
 from service.predict.messages import PredictRequest
 from service.queue import Queue
@@ -106,6 +107,7 @@ def _backend(settings: Settings) -> Iterator[Backend]:
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)
+        stack.enter_context(warming_up(queue))
         stack.enter_context(_ending(backend.closing))
         yield backend
 

@@ -92,9 +92,9 @@ class Impute(Preprocessing):
 
 
 def _missing(column: Column) -> NDArray[np.bool_]:
-    missing: NDArray[np.bool_] = (
-        np.isnan(column.values) if column.kind == "number" else (column.values == None).astype(np.bool_)  # noqa: E711 - elementwise
-    )
+    values = column.values
+    # Elementwise: `is None` would ask it of the whole array.
+    missing: NDArray[np.bool_] = np.isnan(values) if column.kind == "number" else values == None  # noqa: E711
     return missing
 
 

@@ -147,5 +147,8 @@ def _values(cells: pl.Series, counts: NDArray[np.int64], kind: ColumnType) -> pl
 
 
 def _listable(kind: ColumnType, values: pl.DataFrame) -> bool:
-    """Tell whether values can be classes: any but numbers with fractions."""
-    return kind != "number" or bool((np.mod(values["value"].to_numpy(), 1) == 0).all())
+    """Tell whether values can be classes: any but numbers with fractions, and infinite ones."""
+    if kind != "number":
+        return True
+    numbers = values["value"].to_numpy()
+    return bool((np.isfinite(numbers) & (numbers == np.trunc(numbers))).all())

@@ -22,7 +22,7 @@ from service.data.reader import Format, Limits, Reader, check_names, invalid
 from service.data.table import TableCollector
 
 BLOCK = 2 << 20
-LONGEST_RECORD = 64 << 20
+LONGEST_RECORD = 16 << 20
 _DELIMITERS = ",;\t|"
 _BLANK_LINE = (ord("\n"), ord("\r"))
 _BOM = b"\xef\xbb\xbf"
@@ -49,7 +49,7 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[_Block]:
     if rest == _BOM:
         rest, offset = b"", len(_BOM)
     while True:
-        piece = file.read(max(size - len(rest), size // 2))
+        piece = file.read(max(size - len(rest), size // 2, 1))
         data = rest + piece
         cut = _last_record_end(data) if piece else len(data)
         if not cut and len(data) > LONGEST_RECORD:
@@ -107,6 +107,8 @@ def _read_header(block: _Block) -> tuple[_Header, _Block]:
         start, end = end, _record_end(block.data, end)
         record = block.data[start:end].decode().strip("\r\n")
         if record.strip(text.BLANKS):
+            if "\r" in record:
+                raise invalid("lines end in carriage returns alone", allowed="line ends LF or CRLF")
             delimiter = _delimiter(record)
             names = next(csv.reader([record], delimiter=delimiter, skipinitialspace=True))
             line = block.line + block.data.count(b"\n", 0, end)

@@ -58,11 +58,13 @@ def _array(file: BinaryIO, limit: int | None) -> Iterator[object]:
         content = data.decode()
         del data
         place = _after_blanks(content, _after_blanks(content, 0) + 1)
-        while content[place : place + 1] != "]":
+        more = content[place : place + 1] != "]"
+        while more:
             row, place = _DECODER.raw_decode(content, place)
             yield row
             place = _after_blanks(content, place)
-            if content[place : place + 1] == ",":
+            more = content[place : place + 1] == ","
+            if more:
                 place = _after_blanks(content, place + 1)
             elif content[place : place + 1] != "]":
                 raise json.JSONDecodeError("expected ',' or ']'", content, place)

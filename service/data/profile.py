@@ -59,10 +59,11 @@ class ColumnProfile(BaseModel):
         return tuple(sorted((item.value for item in self.categories), key=_order))
 
     def shown(self) -> "ColumnProfile":
-        """Return the profile with only the most frequent values: what an answer carries."""
-        return (
-            self if self.categories is None else self.model_copy(update={"categories": self.categories[:VALUES_SHOWN]})
-        )
+        """Return what an answer carries: the most frequent values of text, those of numbers only when they are few."""
+        if self.categories is None or len(self.categories) <= VALUES_SHOWN:
+            return self
+        shown = self.categories[:VALUES_SHOWN] if self.type == "category" else None
+        return self.model_copy(update={"categories": shown})
 
 
 def _order(value: Value) -> tuple[bool, float, str]:

@@ -30,15 +30,16 @@ def frame_of_rows(
         InvalidRows: With every problem (at most 100), by paths like `rows[3].alcohol`.
     """
     problems: list[Problem] = []
+    if not rows:
+        raise InvalidRows([Problem("rows", "there must be at least one row", got=[])])
     names = [column.name for column in columns]
     table = [_cells(i, row, names, columns, problems) for i, row in enumerate(rows)]
-    if not rows:
-        problems.append(Problem("rows", "there must be at least one row", got=[]))
-    if problems:
-        raise InvalidRows(problems[:MAX_PROBLEMS])
+    # A row of the wrong form is looked at no further, but the values of the others are.
+    places = [i for i, cells in enumerate(table) if cells is not None]
+    fitting = zip(*(cells for cells in table if cells is not None), strict=True)
     frame = {
-        column.name: _column(column, list(cells), column.name in fillable, problems)
-        for column, cells in zip(columns, zip(*table, strict=True), strict=True)
+        column.name: _column(column, list(cells), places, column.name in fillable, problems)
+        for column, cells in zip(columns, fitting, strict=False)
     }
     if problems:
         raise InvalidRows(sorted(problems, key=_row_number)[:MAX_PROBLEMS])
@@ -51,14 +52,14 @@ def _row_number(problem: Problem) -> int:
 
 def _cells(
     i: int, row: object, names: list[str], columns: Sequence[ColumnProfile], problems: list[Problem]
-) -> Sequence[object]:
-    """Return the values of a row in the order of the columns."""
+) -> Sequence[object] | None:
+    """Return the values of a row in the order of the columns, None when it is no such row."""
     if isinstance(row, dict):
         if unknown := row.keys() - set(names):
             problems += [_unknown(i, str(name), names) for name in sorted(map(str, unknown))]
         return [row.get(name, _ABSENT) for name in names]
     if not isinstance(row, list | tuple):
-        problems.append(Problem(f"rows[{i}]", "a row is an object of columns or an array of values", got=row))
+        problems.append(Problem(f"rows[{i}]", "a row is an object of columns or an array of values", got=_shown(row)))
     elif len(columns) == 1 and columns[0].type == "tensor" and _depth(row) == len(columns[0].shape or ()):
         return [row]
     elif len(row) != len(names):
@@ -66,7 +67,7 @@ def _cells(
         problems.append(Problem(f"rows[{i}]", message, got=len(row), allowed=len(names)))
     else:
         return row
-    return ()
+    return None
 
 
 def _unknown(i: int, name: str, names: list[str]) -> Problem:
@@ -82,12 +83,14 @@ def _depth(value: object) -> int:
     return depth
 
 
-def _column(column: ColumnProfile, cells: list[Any], fillable: bool, problems: list[Problem]) -> Column:
-    """Return one column; what is wrong in it is added to `problems`."""
+def _column(
+    column: ColumnProfile, cells: list[Any], places: list[int], fillable: bool, problems: list[Problem]
+) -> Column:
+    """Return one column; what is wrong in it is added to `problems`. `places` are the numbers of the rows."""
     read = _READERS[column.type]
     values = read(column, cells)
     if values is None or (not fillable and _any_missing(column, values)):
-        problems += _problems(column, cells, fillable)
+        problems += _problems(column, cells, places, fillable)
         return Column("number", np.empty(0))
     return Column(text.kind_of(column.type), values, column.type == "boolean")
 
@@ -170,9 +173,9 @@ _READERS: dict[str, Callable[[ColumnProfile, list[Any]], NDArray[Any] | None]] =
 }
 
 
-def _problems(column: ColumnProfile, cells: list[Any], fillable: bool) -> list[Problem]:
+def _problems(column: ColumnProfile, cells: list[Any], places: list[int], fillable: bool) -> list[Problem]:
     """Look at the cells one by one, now that something is known to be wrong."""
-    found = ((i, cell, _problem(column, cell, fillable)) for i, cell in enumerate(cells))
+    found = ((i, cell, _problem(column, cell, fillable)) for i, cell in zip(places, cells, strict=True))
     named = (Problem(f"rows[{i}].{column.name}", why, _shown(cell), _expected(column)) for i, cell, why in found if why)
     return [problem for problem, _ in zip(named, range(MAX_PROBLEMS), strict=False)]
 

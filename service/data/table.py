@@ -50,6 +50,8 @@ class TableCollector:
         """
         if not rows:
             raise invalid("the file has no rows")
+        if not self.columns:
+            raise invalid("the rows have no columns")
         budget, profiles = LISTED_BUDGET, dict[int, ColumnProfile]()
         places = range(len(self.columns))
         for i in sorted(places, key=lambda i: (self.columns[i].kind() != "category", self.columns[i].tracked)):

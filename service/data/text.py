@@ -1,7 +1,7 @@
 """What a cell of text means: a missing value, a number, true or false, or a category.
 
-A number is what `float` reads in plain ASCII without underscores. An integer with leading zeros (`007`) or beyond
-+-2^53 (which float64 would round) is an identifier, not a quantity: it makes a column of integers a category.
+A number is what `float` reads in plain ASCII without underscores. An integer with leading zeros (`007`), or of
+2^53 and beyond (which float64 would round) is an identifier, not a quantity: it makes a column of integers a category.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 """Cells that stand for no value, in every format; blanks around a cell do not count."""
 
 BLANKS = " \t"
-LARGEST_INTEGER = 2**53
-"""Up to here every integer has a float64 of its own."""
+LARGEST_INTEGER = 2**53 - 1
+"""Up to here every integer has a float64 that no other integer is rounded to."""
 
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER = r"^[+-]?[0-9]+$"

@@ -1,7 +1,10 @@
 """The noise of Monte-Carlo prediction: a sample is one thinned network, the same for every row.
 
 The mask of sample t depends on the seed, the layer and t, and on nothing else: not on how many samples
-are asked for, not on the rows that share the request, not on how the work is cut into tiles.
+are asked for, not on the rows that share the request, not on how the work is cut into tiles. Philox gives
+that for nothing: its numbers are a function of a key (seed and layer) and a counter (where the sample is).
+
+Reference: Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3".
 """
 
 import threading
@@ -15,9 +18,11 @@ from torch import Tensor
 from service.blocks.noise import Noise
 from service.randomness import derive
 
-BLOCK_SAMPLES = 64
-BLOCK_VALUES = 65_536
-KEPT_BLOCKS = 256
+COUNT_WORDS = 4
+"""64-bit words that Philox makes of one count."""
+COUNT_VALUES = COUNT_WORDS * 4
+KEPT_VALUES = 65_536
+KEPT_DRAWS = 256
 """At two bytes a value, at most 32 MiB are kept."""
 
 
@@ -29,34 +34,28 @@ class SampleNoise:
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return the bits of layer `key`, [count * rows, ...]; [1, ...] to broadcast when the batch is one sample."""
-        drawn = self._draw(key, shape[1:])
+        inner = shape[1:]
+        draw = _kept if self.count * prod(inner) <= KEPT_VALUES else _draw
+        drawn = draw(self.seed, key, self.first, self.count, inner, self.device)
         rows = shape[0] // self.count
         if rows == 1 or self.count == 1:
             return drawn
-        return drawn.unsqueeze(1).expand(self.count, rows, *shape[1:]).reshape(shape)
-
-    def _draw(self, key: int, shape: tuple[int, ...]) -> Tensor:
-        # Seeding a generator costs as much as drawing ten thousand numbers, so small masks share one.
-        size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // max(1, prod(shape))))
-        draw = _draw_block if prod(shape) > BLOCK_VALUES else _kept_block
-        start, stop = self.first // size, -(-(self.first + self.count) // size)
-        blocks = [draw(self.seed, key, index, (size, *shape), self.device) for index in range(start, stop)]
-        offset = self.first - start * size
-        joined = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-        return joined[offset : offset + self.count]
+        return drawn.unsqueeze(1).expand(self.count, rows, *inner).reshape(shape)
 
 
-def _draw_block(seed: int, key: int, index: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    # NumPy's SFC64 draws four times as fast as torch's Mersenne twister, promises its stream from version to
-    # version, and gives a GPU the samples that a processor has.
+def _draw(seed: int, key: int, first: int, count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    # NumPy promises this stream from version to version, and a GPU gets the samples that a processor has.
     values = prod(shape)
-    words = np.random.SFC64(derive(seed, "predict", key, index)).random_raw(-(-values // 4))
-    return torch.from_numpy(words.view(np.int16)[:values].reshape(shape)).to(device)
+    counts = -(-values // COUNT_VALUES)
+    source = np.random.Philox(key=derive(seed, "predict", key), counter=first * counts)
+    words = source.random_raw(count * counts * COUNT_WORDS)
+    bits = words.view(np.int16).reshape(count, counts * COUNT_VALUES)[:, :values]
+    return torch.from_numpy(bits.reshape(count, *shape)).to(device)
 
 
-# Callers leave the seed at its default more often than not, and tiles come back to the block they share.
+# Callers leave the seed at its default more often than not, and every chunk of rows needs the same masks.
 # Bits are only ever compared, never written, so threads and models may share them.
-_kept_block = lru_cache(KEPT_BLOCKS)(_draw_block)
+_kept = lru_cache(KEPT_DRAWS)(_draw)
 
 
 class ThreadNoise(threading.local):

@@ -22,7 +22,9 @@ class Model(Answer):
     classes: list[Any] | None
     """The classes, in the order of the outputs; null for regression."""
     columns: list[JsonObject]
-    """The columns that a row to predict needs, in the order for rows given as arrays."""
+    """The columns that a row to predict has, in the order of rows given as arrays."""
+    targets: list[str]
+    """The columns that it predicts."""
     metrics: JsonObject
     """What was measured with the final weights, by split and name."""
     calibration: JsonObject | None
@@ -43,10 +45,22 @@ class Model(Answer):
     @classmethod
     def of(cls, row: tables.Model) -> Self:
         """Return the answer for a model's row."""
+        target = row.spec["data"]["target"]
+        targets = [target] if isinstance(target, str) else target
         return cls(
-            id=row.id, job=row.job, name=row.name,
+            id=row.id,
+            job=row.job,
+            name=row.name,
             task=row.task,  # type: ignore[arg-type]  # written from the same names
-            classes=row.classes, columns=row.columns, metrics=row.metrics, calibration=row.calibration,
-            parameters=row.parameters, size=row.size, weights_sha256=row.weights_sha256,
-            spec=row.spec, receipt=row.receipt, created_at=row.created_at,
-        )  # fmt: skip
+            classes=row.classes,
+            columns=[column for column in row.columns if column["name"] not in targets],
+            targets=targets,
+            metrics=row.metrics,
+            calibration=row.calibration,
+            parameters=row.parameters,
+            size=row.size,
+            weights_sha256=row.weights_sha256,
+            spec=row.spec,
+            receipt=row.receipt,
+            created_at=row.created_at,
+        )

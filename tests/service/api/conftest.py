@@ -17,7 +17,8 @@ import uvicorn
 from service.api.app import create_app
 from service.settings import Settings
 from service.store import jobs
-from service.store.engine import open_store
+from service.store.engine import Store, open_store
+from service.store.tables import Job
 from worker.training.run import run_attempt
 
 Json = dict[str, Any]
@@ -63,16 +64,21 @@ class Api:
         job: Json = answer.json()
         return job
 
-    def work(self) -> None:
-        """Train every queued job, here and now, with the worker's own code."""
+    def work(self, only: str | None = None) -> None:
+        """Train the queued jobs here and now, with the worker's own code; or one, cancelling all others."""
         store = open_store(self.settings.effective_database_url)
-        while True:
-            with store.begin() as session:
-                job = jobs.claim(session, "test", 30)
-            if job is None:
-                break
+        with store.begin() as session:
+            for job_id in jobs.oldest_queued(session, 1000) if only else ():
+                if job_id != only:
+                    jobs.request_cancel(session, job_id)
+        while (job := self._claim(store)) is not None:
             run_attempt(store, self.settings, job)
         store.dispose()
+
+    @staticmethod
+    def _claim(store: Store) -> Job | None:
+        with store.begin() as session:
+            return jobs.claim(session, "test", 30)
 
 
 @contextmanager

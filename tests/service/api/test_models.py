@@ -15,7 +15,7 @@ def trained(request: pytest.FixtureRequest, wine_csv: bytes) -> tuple[Any, dict[
     api = request.getfixturevalue(f"{request.param}_api")
     spec = api.spec(api.upload(wine_csv)["id"], training={"epochs": 20})
     job = api.submit(spec)["id"]
-    api.work()
+    api.work(only=job)
     done = api.client.get(f"/v1/jobs/{job}").json()
     assert done["status"] == "succeeded", done["error"]
     return api, api.client.get(f"/v1/models/{done['model']}").json()
@@ -31,7 +31,7 @@ def test_a_model_tells_what_it_is(trained: Any, wine_csv: bytes) -> None:
     job = api.client.get(f"/v1/jobs/{model['job']}").json()
     assert (model["object"], model["name"], model["task"]) == ("model", "small", "classification")
     assert model["classes"] == ["class_0", "class_1", "class_2"]
-    assert len(model["columns"]) == 13
+    assert (len(model["columns"]), model["targets"]) == (13, ["target"])
     assert model["weights_sha256"] == job["receipt"]["weights_sha256"]
     assert model["spec"] == job["spec"]
     assert model["parameters"] == 13 * 8 + 8 + 8 * 3 + 3

@@ -1,5 +1,6 @@
 """Tiled Monte-Carlo dropout against the loop that anybody would write."""
 
+import math
 import threading
 from collections import Counter
 from typing import Any
@@ -14,7 +15,6 @@ from service.blocks.noise import set_noise
 from service.network import Network, build_network, materialize
 from service.predict import monte_carlo
 from service.predict.monte_carlo import MonteCarlo
-from service.predict.noise import BLOCK_SAMPLES, BLOCK_VALUES
 from service.randomness import derive, generator
 from service.spec import NetworkSpec, RegularizationSpec
 
@@ -74,10 +74,10 @@ class ExplicitNoise:
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         values = torch.Size(shape[1:]).numel()
-        size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // values))
-        words = np.random.SFC64(derive(self.seed, "predict", key, self.sample // size)).random_raw(size * values)
-        first = self.sample % size * values
-        return torch.from_numpy(words.view(np.int16)[first : first + values].reshape(shape[1:])).expand(shape)
+        counts = math.ceil(values / 16)
+        source = np.random.Philox(key=derive(self.seed, "predict", key))
+        words = source.random_raw((self.sample + 1) * counts * 4)[-counts * 4 :]
+        return torch.from_numpy(words.view(np.int16)[:values].reshape(shape[1:])).expand(shape)
 
 
 def naive(network: Network, x: Tensor, samples: int, seed: int) -> Tensor:

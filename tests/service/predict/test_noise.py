@@ -1,14 +1,14 @@
 """The masks of samples: which statistics they have, and what they may depend on."""
 
 import threading
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import pytest
 import torch
 from torch import Tensor
 
 from service.blocks.noise import keep_mask
-from service.predict.noise import BLOCK_SAMPLES, BLOCK_VALUES, SampleNoise, ThreadNoise
+from service.predict.noise import KEPT_VALUES, SampleNoise, ThreadNoise
 
 CPU = torch.device("cpu")
 
@@ -17,9 +17,9 @@ def draw(first: int, count: int, *shape: int, seed: int = 7, key: int = 0) -> Te
     return SampleNoise(seed, first, count, CPU).bits(key, (count, *shape))
 
 
-@pytest.mark.parametrize("shape", [(5,), (128,), (4096,), (16, 9, 9), (BLOCK_VALUES + 3,)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (5,), (16,), (17,), (128,), (4096,), (16, 9, 9), (KEPT_VALUES + 3,)], ids=str)
 def test_a_sample_does_not_depend_on_how_many_are_drawn_or_from_where(shape: tuple[int, ...]) -> None:
-    whole = draw(0, 150, *shape) if len(shape) == 1 and shape[0] < BLOCK_VALUES else draw(0, 9, *shape)
+    whole = draw(0, 150 if torch.Size(shape).numel() < KEPT_VALUES else 9, *shape)
     for first, count in [(0, 1), (3, 2), (5, 4), (62, 5), (64, 64), (127, 2), (149, 1)]:
         if first + count <= len(whole):
             assert torch.equal(draw(first, count, *shape), whole[first : first + count])
@@ -27,7 +27,7 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn_or_from_where(shape: tup
 
 def test_the_first_samples_of_a_longer_run_are_those_of_a_shorter_one() -> None:
     longer = draw(0, 1000, 33)
-    for count in (1, 2, BLOCK_SAMPLES - 1, BLOCK_SAMPLES, BLOCK_SAMPLES + 1, 999):
+    for count in (1, 2, 63, 64, 65, 999):
         assert torch.equal(draw(0, count, 33), longer[:count])
 
 
@@ -80,9 +80,9 @@ def test_layers_seeds_units_and_samples_are_independent() -> None:
     assert all(abs(correlation(a, b)) < limit for a, b in combinations(masks.values(), 2))
     mask = masks[0, 0]
     neighbours = [correlation(mask[:-1], mask[1:]), correlation(mask[:, :-1], mask[:, 1:])]
-    blocks = [correlation(a, b) for a, b in pairwise(mask[:1984].split(BLOCK_SAMPLES))]
+    halves = correlation(mask[:1000], mask[1000:])
     assert max(map(abs, neighbours)) < limit
-    assert max(map(abs, blocks)) < 5 / (BLOCK_SAMPLES * 50) ** 0.5
+    assert abs(halves) < 5 / 50_000**0.5
 
 
 def test_bits_are_uniform() -> None:

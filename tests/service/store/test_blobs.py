@@ -189,9 +189,9 @@ def test_collection_does_not_take_what_a_transaction_under_way_is_about_to_need(
     writer = BlobWriter(postgres_store, chunk_bytes=1024)
     writer.write(MIXED)
     age(postgres_store, 3601)
-    with postgres_store.begin() as session:
+    with ThreadPoolExecutor(1) as other, postgres_store.begin() as session:
         blob = writer.finish(session)
-        assert collected(postgres_store) == Collected(0, 0)
+        assert other.submit(collected, postgres_store).result(timeout=30) == Collected(0, 0)
     assert blob_bytes(postgres_store, blob.sha256) == MIXED
 
 
