@@ -66,7 +66,7 @@ class BlockInfo:
 def catalog() -> tuple[BlockInfo, ...]:
     """Return every block, by family and name."""
     return tuple(
-        BlockInfo(family.family, tag, _text(member), member.needs_nothing(), member.model_json_schema())
+        BlockInfo(family.family, tag, _text(member), member.needs_nothing(), member.object_schema())
         for family in FAMILIES
         for tag, member in family.members().items()
     )

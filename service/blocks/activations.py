@@ -3,7 +3,7 @@
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from service.blocks.base import Block, OneOf
 
@@ -131,6 +131,132 @@ class Softmax(Activation):
 
     def build(self) -> nn.Module:
         return nn.Softmax(dim=1)
+
+
+class Step(Activation):
+    """The perceptron's threshold: f(x) = 1 for x >= 0, else 0. Its gradient is zero, so what is in front never learns.
+
+    Reference: Rosenblatt 1958, "The Perceptron".
+    """
+
+    type: Literal["step"] = "step"
+
+    def build(self) -> nn.Module:
+        return Threshold()
+
+
+class HardSigmoid(Activation):
+    """The sigmoid in three straight pieces: f(x) = min(max(x / 6 + 1 / 2, 0), 1)."""
+
+    type: Literal["hard_sigmoid"] = "hard_sigmoid"
+    saturates = True
+    probabilities = True
+
+    def build(self) -> nn.Module:
+        return nn.Hardsigmoid()
+
+
+class Relu6(Activation):
+    """Rectified linear unit that stops at six: f(x) = min(max(0, x), 6).
+
+    Reference: Howard et al. 2017, "MobileNets".
+    """
+
+    type: Literal["relu6"] = "relu6"
+    initializer = "he_normal"
+
+    def build(self) -> nn.Module:
+        return nn.ReLU6()
+
+
+class Prelu(Activation):
+    """Leaky rectified linear unit whose one slope for negative inputs is learned.
+
+    Reference: He et al. 2015, "Delving Deep into Rectifiers", eq. 1.
+    """
+
+    type: Literal["prelu"] = "prelu"
+    initializer = "he_normal"
+    slope: Annotated[float, Field(ge=0, le=10)] = 0.25
+    """Slope for negative inputs that training starts from."""
+
+    def build(self) -> nn.Module:
+        return nn.PReLU(init=self.slope)
+
+
+class Celu(Activation):
+    """Continuously differentiable exponential linear unit: f(x) = max(0, x) + min(0, alpha * (exp(x / alpha) - 1)).
+
+    Reference: Barron 2017, "Continuously Differentiable Exponential Linear Units".
+    """
+
+    type: Literal["celu"] = "celu"
+    initializer = "he_normal"
+    alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Minus the value that very negative inputs saturate to."""
+
+    def build(self) -> nn.Module:
+        return nn.CELU(self.alpha)
+
+
+class Silu(Activation):
+    """Sigmoid-weighted linear unit, also called swish: f(x) = x / (1 + exp(-x)).
+
+    Reference: Elfwing, Uchibe and Doya 2018; Ramachandran, Zoph and Le 2017, "Searching for Activation Functions".
+    """
+
+    type: Literal["silu"] = "silu"
+    initializer = "he_normal"
+
+    def build(self) -> nn.Module:
+        return nn.SiLU()
+
+
+class Mish(Activation):
+    """f(x) = x * tanh(log(1 + exp(x))).
+
+    Reference: Misra 2019, "Mish: A Self Regularized Non-Monotonic Activation Function".
+    """
+
+    type: Literal["mish"] = "mish"
+    initializer = "he_normal"
+
+    def build(self) -> nn.Module:
+        return nn.Mish()
+
+
+class Softplus(Activation):
+    """A smooth rectifier: f(x) = log(1 + exp(x)).
+
+    Reference: Glorot, Bordes and Bengio 2011, "Deep Sparse Rectifier Neural Networks", section 3.
+    """
+
+    type: Literal["softplus"] = "softplus"
+    initializer = "he_normal"
+
+    def build(self) -> nn.Module:
+        return nn.Softplus()
+
+
+class Softsign(Activation):
+    """f(x) = x / (1 + |x|); saturates more gently than tanh.
+
+    Reference: Glorot and Bengio 2010, section 3.3.
+    """
+
+    type: Literal["softsign"] = "softsign"
+    saturates = True
+
+    def build(self) -> nn.Module:
+        return nn.Softsign()
+
+
+class Threshold(nn.Module):
+    """One from zero on, zero below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the thresholds of `x`; zero times `x` keeps the gradient defined, and zero."""
+        return (x >= 0).to(x.dtype) + 0.0 * x
 
 
 AnyActivation = Annotated[Activation, OneOf()]

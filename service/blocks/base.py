@@ -70,6 +70,14 @@ class Block(Strict):
         return dict(sorted(found.items()))
 
     @classmethod
+    def object_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the block as an object, also where the block may hold others of its kind."""
+        found = cls.model_json_schema()
+        if "$ref" not in found:
+            return found
+        return {**found["$defs"][found["$ref"].rsplit("/", 1)[-1]], "$defs": found["$defs"]}
+
+    @classmethod
     def needs_nothing(cls) -> bool:
         """True when the bare name says it all."""
         return not any(field.is_required() for name, field in cls.model_fields.items() if name != "type")

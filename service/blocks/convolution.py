@@ -1,4 +1,4 @@
-"""Convolutions over one and two axes."""
+"""Convolutions over one, two and three axes."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -7,14 +7,14 @@ from torch import nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_rank
-from service.blocks.values import MAX_UNITS, Padding1, Padding2, Size1, Size2
+from service.blocks.values import MAX_UNITS, Padding1, Padding2, Padding3, Size1, Size2, Size3
 from service.blocks.windows import Padded, even, pads_of
 
 
 class Convolution(WeightedLayer):
     """Base of the convolutions: a kernel slid along the axes behind the channels."""
 
-    module: ClassVar[type[nn.Conv1d | nn.Conv2d]]
+    module: ClassVar[type[nn.Conv1d | nn.Conv2d | nn.Conv3d]]
     layout: ClassVar[str]
 
     filters: Annotated[int, Field(ge=1, le=MAX_UNITS)]
@@ -93,3 +93,24 @@ class Conv2d(Convolution):
     """Zeros around: "valid" none, "same" as many as keep ceil(size / stride), or a number on each side."""
     dilation: Size2 = (1, 1)
     """Distance between the places a kernel looks at; one number for both."""
+
+
+class Conv3d(Convolution):
+    """Convolution over three axes.
+
+    Shape: [channels, depth, height, width] to [filters, depth', height', width'], each as in `conv1d`.
+
+    Reference: Ji et al. 2013, "3D Convolutional Neural Networks for Human Action Recognition".
+    """
+
+    type: Literal["conv3d"] = "conv3d"
+    module = nn.Conv3d
+    layout = "(channels, depth, height, width)"
+    kernel_size: Size3
+    """Depth, height and width of the kernel; one number for all."""
+    stride: Size3 = (1, 1, 1)
+    """Step of the kernel along each axis; one number for all."""
+    padding: Padding3 = "valid"
+    """Zeros around: "valid" none, "same" as many as keep ceil(size / stride), or a number on each side."""
+    dilation: Size3 = (1, 1, 1)
+    """Distance between the places a kernel looks at."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.blocks.base import Block, OneOf
 
@@ -95,12 +95,16 @@ class VarianceScaled(Initializer):
         raise NotImplementedError
 
     def fill(self, weight: Tensor, generator: torch.Generator) -> None:
-        variance = self.variance(*fans(weight))
-        if self.uniform:
-            limit = math.sqrt(3.0 * variance)
-            weight.uniform_(-limit, limit, generator=generator)
-        else:
-            weight.normal_(0.0, math.sqrt(variance), generator=generator)
+        draw(weight, self.variance(*fans(weight)), self.uniform, generator)
+
+
+def draw(weight: Tensor, variance: float, uniform: bool, generator: torch.Generator) -> None:
+    """Fill `weight` from a distribution of mean 0 and this variance; a uniform one ends at sqrt(3 * variance)."""
+    if uniform:
+        limit = math.sqrt(3.0 * variance)
+        weight.uniform_(-limit, limit, generator=generator)
+    else:
+        weight.normal_(0.0, math.sqrt(variance), generator=generator)
 
 
 class _Glorot(VarianceScaled):
@@ -179,6 +183,91 @@ class LecunUniform(_LeCun):
 
     type: Literal["lecun_uniform"] = "lecun_uniform"
     uniform = True
+
+
+class Ones(Initializer):
+    """All ones."""
+
+    type: Literal["ones"] = "ones"
+    symmetric = True
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        weight.fill_(1.0)
+
+
+class TruncatedNormal(Initializer):
+    """Gaussian whose values beyond two standard deviations are drawn again."""
+
+    type: Literal["truncated_normal"] = "truncated_normal"
+    mean: float = 0.0
+    """Mean."""
+    std: Annotated[float, Field(gt=0)] = 0.05
+    """Standard deviation before truncation; what is left has 0.88 times as much."""
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        low, high = self.mean - 2 * self.std, self.mean + 2 * self.std
+        nn.init.trunc_normal_(weight, self.mean, self.std, low, high, generator=generator)
+
+
+class Orthogonal(Initializer):
+    """An orthogonal matrix times `gain`: rows (or columns, where there are more rows) of length one at right angles.
+
+    A vector has nothing to be orthogonal to and is drawn as a Gaussian of standard deviation `gain`.
+
+    Reference: Saxe, McClelland and Ganguli 2014, "Exact Solutions to the Nonlinear Dynamics of Learning".
+    """
+
+    type: Literal["orthogonal"] = "orthogonal"
+    gain: Annotated[float, Field(gt=0)] = 1.0
+    """Factor."""
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        if weight.ndim < 2:
+            weight.normal_(0.0, self.gain, generator=generator)
+        else:
+            nn.init.orthogonal_(weight, self.gain, generator=generator)
+
+
+class Identity(Initializer):
+    """Ones on the diagonal, in the middle of a kernel, and zeros elsewhere: the layer starts by passing its input on.
+
+    Reference: Le, Jaitly and Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units".
+    """
+
+    type: Literal["identity"] = "identity"
+    gain: float = 1.0
+    """Value on the diagonal."""
+    symmetric = True
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        weight.zero_()
+        if weight.ndim < 2:
+            weight.fill_(self.gain)
+            return
+        middle = tuple(size // 2 for size in weight.shape[2:])
+        for index in range(min(weight.shape[0], weight.shape[1])):
+            weight[(index, index, *middle)] = self.gain
+
+
+class VarianceScaling(VarianceScaled):
+    """Variance `scale` / n, n counted over the inputs, the outputs or their mean.
+
+    Reference: Glorot and Bengio 2010; He et al. 2015: both are cases of it.
+    """
+
+    type: Literal["variance_scaling"] = "variance_scaling"
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """What is divided."""
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
+    """What divides."""
+    distribution: Literal["normal", "uniform"] = "normal"
+    """What is drawn from."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        return self.scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+
+    def fill(self, weight: Tensor, generator: torch.Generator) -> None:
+        draw(weight, self.variance(*fans(weight)), self.distribution == "uniform", generator)
 
 
 AnyInitializer = Annotated[Initializer, OneOf()]

@@ -40,6 +40,9 @@ class BuildContext(Protocol):
         `field` is where they stand in the JSON, and the attribute under which the block's module keeps the result.
         """
 
+    def branches(self, layers: Sequence["AnyLayer"], shape: Shape, field: str) -> nn.ModuleDict:
+        """Build layers side by side, each on the same `shape`; by name, in their order."""
+
 
 class Layer(Block):
     """A part of a network: takes a batch of one shape and gives a batch of another."""

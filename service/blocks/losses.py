@@ -1,5 +1,6 @@
 """Losses. All take logits or plain outputs; `link` turns those into what people read."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -48,24 +49,29 @@ class Loss(Block):
         return output
 
 
-class CrossEntropy(Loss):
-    """Cross-entropy of softmax probabilities: -sum_c t_c log p_c, one output a class, in nats."""
+class SoftmaxLoss(Loss):
+    """Base of the losses with one output a class, read through softmax."""
 
-    type: Literal["cross_entropy"] = "cross_entropy"
     task = "classification"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
 
     def outputs(self, target: Target) -> int:
         if target.classes is None or len(target.classes) < 2:
-            raise ValueError("cross_entropy needs a target of at least two classes")
+            raise ValueError(f"{self.type} needs a target of at least two classes")
         return len(target.classes)
-
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
 
     def link(self, output: Tensor) -> Tensor:
         return torch.softmax(output, dim=-1)
+
+
+class CrossEntropy(SoftmaxLoss):
+    """Cross-entropy of softmax probabilities: -sum_c t_c log p_c, one output a class, in nats."""
+
+    type: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
 
 
 class BinaryCrossEntropy(Loss):
@@ -134,6 +140,45 @@ class Huber(RegressionLoss):
 
     def per_value(self, output: Tensor, target: Tensor) -> Tensor:
         return functional.huber_loss(output, target, reduction="none", delta=self.delta)
+
+
+class Focal(SoftmaxLoss):
+    """Cross-entropy that counts rows less the surer they are: -(1 - p_t)^gamma * log p_t.
+
+    Reference: Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4.
+    """
+
+    type: Literal["focal"] = "focal"
+    gamma: Annotated[float, Field(ge=0, le=20)] = 2.0
+    """How much less; 0 is cross-entropy."""
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        sure = torch.log_softmax(output, dim=-1).gather(1, target[:, None])[:, 0].exp()
+        return (1.0 - sure) ** self.gamma * functional.cross_entropy(output, target, reduction="none")
+
+
+class Hinge(SoftmaxLoss):
+    """Multi-class hinge: max(0, 1 + the largest other output - the right one); predictions show softmax of the outputs.
+
+    Reference: Crammer and Singer 2001, "On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines".
+    """
+
+    type: Literal["hinge"] = "hinge"
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        right = output.gather(1, target[:, None])
+        others = output.scatter(1, target[:, None], -torch.inf).amax(dim=1)
+        return torch.relu(1.0 + others - right[:, 0])
+
+
+class LogCosh(RegressionLoss):
+    """log(cosh(y - f)): squared near zero, absolute far away, smooth throughout."""
+
+    type: Literal["log_cosh"] = "log_cosh"
+
+    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
+        error = output - target
+        return error + functional.softplus(-2.0 * error) - math.log(2.0)
 
 
 AnyLoss = Annotated[Loss, OneOf()]

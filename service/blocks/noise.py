@@ -28,8 +28,16 @@ def bits16(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
 
 def keep_mask(bits: Tensor, rate: float) -> Tensor:
     """Return a float32 mask of `bits`' shape: 0 with probability `rate`, else 1 / (1 - rate)."""
-    threshold = min(round(rate * STEPS), STEPS - 1)
-    return (bits >= threshold - STEPS // 2).float().mul_(STEPS / (STEPS - threshold))
+    return (bits >= _threshold(rate) - STEPS // 2).float().mul_(keep_scale(rate))
+
+
+def keep_scale(rate: float) -> float:
+    """Return what kept values are multiplied by: 1 / (1 - rate), exact for the rate rounded to 1/65536."""
+    return STEPS / (STEPS - _threshold(rate))
+
+
+def _threshold(rate: float) -> int:
+    return min(round(rate * STEPS), STEPS - 1)
 
 
 class Noise(Protocol):

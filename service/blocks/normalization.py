@@ -1,5 +1,6 @@
 """Normalisation layers."""
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -53,3 +54,37 @@ class LayerNorm(Normalization):
         if not shape:
             raise ShapeError("at least one axis of features")
         return nn.LayerNorm(shape, eps=self.epsilon)
+
+
+class InstanceNorm(Normalization):
+    """Each channel of each row to mean 0 and variance 1 over its places, then scaled and shifted by learned numbers.
+
+    Shape: [channels, ...] with at least one axis behind the channels stays.
+
+    Reference: Ulyanov, Vedaldi and Lempitsky 2016, "Instance Normalization".
+    """
+
+    type: Literal["instance_norm"] = "instance_norm"
+
+    def build(self, shape: Shape, context: BuildContext) -> nn.Module:
+        if len(shape) < 2 or math.prod(shape[1:]) < 2:
+            raise ShapeError("(channels, ...) with at least two places behind the channels")
+        return nn.GroupNorm(shape[0], shape[0], eps=self.epsilon)
+
+
+class GroupNorm(Normalization):
+    """Each group of channels of each row to mean 0 and variance 1, then scaled and shifted by learned numbers.
+
+    Shape: [channels, ...] stays.
+
+    Reference: Wu and He 2018, "Group Normalization".
+    """
+
+    type: Literal["group_norm"] = "group_norm"
+    groups: Annotated[int, Field(ge=1)] = 1
+    """How many groups the channels are divided into."""
+
+    def build(self, shape: Shape, context: BuildContext) -> nn.Module:
+        if not shape or shape[0] % self.groups or math.prod(shape) == self.groups:
+            raise ShapeError(f"channels that {self.groups} groups divide, with more than one value a group")
+        return nn.GroupNorm(self.groups, shape[0], eps=self.epsilon)

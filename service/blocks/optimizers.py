@@ -183,4 +183,67 @@ class Nadam(AdamFamily):
         )
 
 
+class Adadelta(Optimizer):
+    """Steps in proportion to a running mean of past steps: w = w - lr * g * sqrt(d + eps) / sqrt(s + eps).
+
+    Reference: Zeiler 2012, "ADADELTA: An Adaptive Learning Rate Method", algorithm 1.
+    """
+
+    type: Literal["adadelta"] = "adadelta"
+    learning_rate: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    """Factor on the step that the rule takes by itself, before the schedule."""
+    rho: Share = 0.95
+    """Share of the running means kept from step to step."""
+    epsilon: Epsilon = 1e-6
+    """Added under both roots: it is also what the first steps are made of."""
+
+    @property
+    def state_tensors(self) -> int:
+        return 2
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.Adadelta(parameters, lr=self.learning_rate, rho=self.rho, eps=self.epsilon, foreach=True)
+
+
+class Adamax(AdamFamily):
+    """Adam with the largest recent gradient in the place of the root mean square.
+
+    Reference: Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 2.
+    """
+
+    type: Literal["adamax"] = "adamax"
+
+    @property
+    def state_tensors(self) -> int:
+        return 2
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.Adamax(
+            parameters, lr=self.learning_rate, betas=(self.beta_1, self.beta_2), eps=self.epsilon, foreach=True
+        )
+
+
+class Amsgrad(AdamFamily):
+    """Adam whose second moment never shrinks, so that its steps cannot grow back.
+
+    Reference: Reddi, Kale and Kumar 2018, "On the Convergence of Adam and Beyond", algorithm 2.
+    """
+
+    type: Literal["amsgrad"] = "amsgrad"
+
+    @property
+    def state_tensors(self) -> int:
+        return 3
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            parameters,
+            lr=self.learning_rate,
+            betas=(self.beta_1, self.beta_2),
+            eps=self.epsilon,
+            amsgrad=True,
+            fused=True,
+        )
+
+
 AnyOptimizer = Annotated[Optimizer, OneOf()]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, Layer, ShapeError, need_rank
-from service.blocks.values import Padding1, Padding2, Size1, Size2
+from service.blocks.values import Padding1, Padding2, Padding3, Size1, Size2, Size3
 from service.blocks.windows import Padded, PaddedMean, pads_of
 
 
@@ -69,6 +69,18 @@ class Pooling2d(Pooling):
     """Places around: "valid" none, "same" as many as keep ceil(size / stride), or a number on each side."""
 
 
+class Pooling3d(Pooling):
+    """Base of pooling over three axes."""
+
+    layout = "(channels, depth, height, width)"
+    pool_size: Size3 = (2, 2, 2)
+    """Depth, height and width of the window; one number for all."""
+    stride: Size3 | None = None
+    """Step of the window along each axis; default: its size."""
+    padding: Padding3 = "valid"
+    """Places around: "valid" none, "same" as many as keep ceil(size / stride), or a number on each side."""
+
+
 class MaxPool1d(Pooling1d):
     """Largest value of each window; padding never is the largest.
 
@@ -110,6 +122,28 @@ class AveragePool2d(Pooling2d):
 
     type: Literal["average_pool2d"] = "average_pool2d"
     module = nn.AvgPool2d
+    padded = PaddedMean
+
+
+class MaxPool3d(Pooling3d):
+    """Largest value of each window; padding never is the largest.
+
+    Shape: [channels, depth, height, width] to [channels, depth', height', width'], each as in `max_pool1d`.
+    """
+
+    type: Literal["max_pool3d"] = "max_pool3d"
+    module = nn.MaxPool3d
+    filler = -math.inf
+
+
+class AveragePool3d(Pooling3d):
+    """Mean of each window; padding does not count.
+
+    Shape: [channels, depth, height, width] to [channels, depth', height', width'], each as in `average_pool1d`.
+    """
+
+    type: Literal["average_pool3d"] = "average_pool3d"
+    module = nn.AvgPool3d
     padded = PaddedMean
 
 

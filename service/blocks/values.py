@@ -71,6 +71,7 @@ def per_axis_schema(axes: int, low: int) -> WithJsonSchema:
 
 Size1 = Annotated[tuple[int, ...], per_axis(1, 1), per_axis_schema(1, 1)]
 Size2 = Annotated[tuple[int, ...], per_axis(2, 1), per_axis_schema(2, 1)]
+Size3 = Annotated[tuple[int, ...], per_axis(3, 1), per_axis_schema(3, 1)]
 
 
 def padding(axes: int) -> tuple[Any, Any]:
@@ -92,4 +93,5 @@ def padding(axes: int) -> tuple[Any, Any]:
 
 Padding1 = Annotated[tuple[int, ...] | str, *padding(1)]
 Padding2 = Annotated[tuple[int, ...] | str, *padding(2)]
+Padding3 = Annotated[tuple[int, ...] | str, *padding(3)]
 Rate = Annotated[float, Field(ge=0, lt=1)]

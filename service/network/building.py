@@ -78,8 +78,16 @@ class _Builder:
     layers: int = 0
     depth: int = 0
 
-    def stack(self, layers: Sequence[Layer], shape: Shape, path: str, prefix: str, top: bool = False) -> Stack:
-        """Build `layers` one after the other on rows of `shape`; `prefix` is where torch finds them."""
+    def stack(
+        self,
+        layers: Sequence[Layer],
+        shape: Shape,
+        path: str,
+        prefix: str,
+        top: bool = False,
+        abreast: bool = False,
+    ) -> Stack:
+        """Build `layers` one after the other, or `abreast`, on rows of `shape`; `prefix` is where torch finds them."""
         if self.depth >= MAX_NESTING:
             raise InvalidSpec([Problem(path, f"layers may be nested {MAX_NESTING} deep", None, MAX_NESTING)])
         self.depth += 1
@@ -87,12 +95,14 @@ class _Builder:
         for index, layer in enumerate(layers):
             place = f"{path}[{index}]"
             name = _name(layer, index, place, stack)
-            context = _Context(self, layers, index, place, f"{prefix}.{name}", index == last)
+            following = layers[: index + 1] if abreast else layers
+            context = _Context(self, following, index, place, f"{prefix}.{name}", index == last)
             module = self._module(layer, shape, context)
             out = self._run(module, layer, shape, place)
             if top:
                 self.tops.append(LayerRecord(name, place, layer, module, shape, out))
-            stack[name], shape = module, out
+            stack[name] = module
+            shape = shape if abreast else out
         self.depth -= 1
         return stack
 
@@ -172,6 +182,9 @@ class _Context:
 
     def stack(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.Module:
         return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}")
+
+    def branches(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.ModuleDict:
+        return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}", abreast=True)
 
 
 def _name(layer: Layer, index: int, place: str, stack: Stack) -> str:

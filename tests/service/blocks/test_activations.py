@@ -28,6 +28,15 @@ FORMULAS: list[tuple[dict[str, object], Callable[[Array], Array]]] = [
     ({"type": "gelu"}, gelu),
     ({"type": "sigmoid"}, lambda x: 1 / (1 + np.exp(-x))),
     ({"type": "tanh"}, np.tanh),
+    ({"type": "step"}, lambda x: (x >= 0).astype(float)),
+    ({"type": "hard_sigmoid"}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    ({"type": "relu6"}, lambda x: np.clip(x, 0, 6)),
+    ({"type": "prelu", "slope": 0.3}, lambda x: np.where(x > 0, x, 0.3 * x)),
+    ({"type": "celu", "alpha": 2.0}, lambda x: np.maximum(x, 0) + np.minimum(0, 2 * np.expm1(x / 2))),
+    ({"type": "silu"}, lambda x: x / (1 + np.exp(-x))),
+    ({"type": "mish"}, lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    ({"type": "softplus"}, lambda x: np.log1p(np.exp(x))),
+    ({"type": "softsign"}, lambda x: x / (1 + np.abs(x))),
     ({"type": "softmax"}, lambda x: np.exp(x) / np.exp(x).sum()),
 ]
 
@@ -35,7 +44,9 @@ FORMULAS: list[tuple[dict[str, object], Callable[[Array], Array]]] = [
 @pytest.mark.parametrize(("body", "formula"), FORMULAS, ids=[str(body["type"]) for body, _ in FORMULAS])
 def test_is_its_formula(body: dict[str, object], formula: Callable[[Array], Array]) -> None:
     module = Activation.members()[str(body["type"])].model_validate(body).build()
-    np.testing.assert_allclose(module(torch.tensor(X)[None])[0].numpy(), formula(X), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        module.double()(torch.tensor(X)[None])[0].detach().numpy(), formula(X), rtol=1e-6, atol=1e-9
+    )
 
 
 def test_every_activation_is_compared() -> None:

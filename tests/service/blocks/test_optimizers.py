@@ -65,6 +65,33 @@ def nadam() -> np.ndarray:
     return w
 
 
+def adadelta() -> np.ndarray:
+    w, s, d = START.copy(), np.zeros_like(START), np.zeros_like(START)
+    for g in GRADIENTS:
+        s = 0.95 * s + 0.05 * g**2
+        move = np.sqrt(d + 1e-6) / np.sqrt(s + 1e-6) * g
+        d = 0.95 * d + 0.05 * move**2
+        w = w - LR * move
+    return w
+
+
+def adamax() -> np.ndarray:
+    w, m, u = START.copy(), np.zeros_like(START), np.zeros_like(START)
+    for t, g in enumerate(GRADIENTS, 1):
+        m, u = 0.9 * m + 0.1 * g, np.maximum(0.999 * u, np.abs(g) + EPS)
+        w = w - LR / (1 - 0.9**t) * m / u
+    return w
+
+
+def amsgrad() -> np.ndarray:
+    w, m, v, top = START.copy(), np.zeros_like(START), np.zeros_like(START), np.zeros_like(START)
+    for t, g in enumerate(GRADIENTS, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        top = np.maximum(top, v)
+        w = w - LR * (m / (1 - 0.9**t)) / (np.sqrt(top / (1 - 0.999**t)) + EPS)
+    return w
+
+
 FORMULAS: list[tuple[dict[str, Any], Callable[[], np.ndarray]]] = [
     ({"type": "sgd"}, sgd),
     ({"type": "sgd", "momentum": 0.8}, lambda: sgd(0.8)),
@@ -75,6 +102,9 @@ FORMULAS: list[tuple[dict[str, Any], Callable[[], np.ndarray]]] = [
     ({"type": "adam"}, adam),
     ({"type": "adamw", "weight_decay": 0.2}, lambda: adam(0.2)),
     ({"type": "nadam"}, nadam),
+    ({"type": "adadelta"}, adadelta),
+    ({"type": "adamax"}, adamax),
+    ({"type": "amsgrad"}, amsgrad),
 ]
 
 
