@@ -9,7 +9,7 @@ from service.api.answers.jobs import Checkpoint, Event, Events, Metric, Metrics
 from service.api.deps import Service, known_query
 from service.api.download import DOWNLOAD, download
 from service.api.openapi import errors
-from service.api.pagination import After, Limit, Page
+from service.api.pagination import AfterCheckpoint, Limit, Page
 from service.api.parameters import NO_CONTROLS, CheckpointId, JobId, Step
 from service.api.stream import EVENT_STREAM, follow, over
 from service.errors import InvalidInput, NotFound
@@ -92,7 +92,9 @@ def list_events(
 
 
 @router.get("/checkpoints", summary="List checkpoints", responses=errors(NotFound, InvalidInput))
-def list_checkpoints(service: Service, job_id: JobId, limit: Limit = 20, after: After = None) -> Page[Checkpoint]:
+def list_checkpoints(
+    service: Service, job_id: JobId, limit: Limit = 20, after: AfterCheckpoint = None
+) -> Page[Checkpoint]:
     """Return the checkpoints that a job keeps, newest first: the last and the best."""
     with service.store.read() as session:
         jobs.get(session, job_id)

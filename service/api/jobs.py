@@ -9,8 +9,8 @@ from service.api.answers.jobs import Job, Status
 from service.api.deps import JsonBody, Service, known_query
 from service.api.examples import SPECS
 from service.api.idempotency import Idempotency, Reply
-from service.api.openapi import BODY_ERRORS, errors, json_request
-from service.api.pagination import After, Limit, Page
+from service.api.openapi import BODY_ERRORS, errors, json_request, links
+from service.api.pagination import AfterJob, Limit, Page
 from service.api.parameters import JobId
 from service.api.submission import examine, queue
 from service.errors import IdempotencyMismatch, InvalidInput, InvalidSpec, NotFound, RequestInFlight, WrongState
@@ -25,6 +25,8 @@ Reuse = Annotated[
     Query(description="Answer 200 with a job that has succeeded with the same specification, data and seed, if any."),
 ]
 
+USES = links("job_id", "get_job", "cancel_job", "delete_job", "list_metrics", "list_events", "list_checkpoints")
+
 
 @router.post(
     "",
@@ -32,7 +34,8 @@ Reuse = Annotated[
     response_model=Job,
     summary="Submit a training job",
     responses={
-        200: {"model": Job, "description": "A job that has succeeded before, as `reuse` asked for."},
+        200: {"model": Job, "description": "A job that has succeeded before, as `reuse` asked for.", **USES},
+        202: USES,
         **errors(*BODY_ERRORS, InvalidSpec, InvalidInput, IdempotencyMismatch, RequestInFlight),
     },
     openapi_extra=json_request(JobSpec, "The specification.", SPECS),
@@ -59,7 +62,7 @@ def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse
 def list_jobs(
     service: Service,
     limit: Limit = 20,
-    after: After = None,
+    after: AfterJob = None,
     status: Annotated[Status | None, Query(description="Only jobs with this status.")] = None,
 ) -> Page[Job]:
     """Return the jobs, newest first."""

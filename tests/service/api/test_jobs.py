@@ -161,7 +161,7 @@ def test_a_network_too_large_is_refused_before_it_is_made(api: Any, iris_csv: by
         (b'{"a": NaN}', 400, "malformed_request"),
         (b'{"a": 1e999}', 400, "malformed_request"),
         (b'{"name": "\\ud800"}', 400, "malformed_request"),
-        (b'{"name": "a\\u0000b"}', 400, "malformed_request"),
+        (b'{"name": "a\\u0000b"}', 422, "invalid_spec"),
         (b'{"name": "a", "name": "b"}', 400, "malformed_request"),
         (b"\xff\xfe", 400, "malformed_request"),
         (b"[" * 100_000, 400, "malformed_request"),

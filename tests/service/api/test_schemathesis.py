@@ -1,0 +1,84 @@
+"""The OpenAPI document is held against the running server: examples, boundaries, random and wrong requests."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+
+COMMAND = [sys.executable, "-m", "schemathesis.cli"]
+# A file or a specification that fits its schema may still make no sense, and is then refused with 422. Whether the
+# service is ready is not for the client to decide.
+CONFIG = """
+[[operations]]
+include-path = "/readyz"
+enabled = false
+
+[[operations]]
+include-path = ["/v1/datasets", "/v1/jobs", "/v1/networks/validate", "/v1/models/{model_id}/predict"]
+include-method = "POST"
+checks.positive_data_acceptance.enabled = false
+"""
+IDS = """
+[[operations]]
+exclude-method = "DELETE"
+parameters = { dataset_id = "%s", job_id = "%s", model_id = "%s", checkpoint_id = "%s" }
+"""
+
+
+@pytest.fixture(scope="module")
+def ids(sqlite_api: Any, iris_csv: bytes) -> tuple[str, str, str, str]:
+    """A data set, a finished job, its model and a checkpoint, so that requests reach what is behind the ids."""
+    dataset = sqlite_api.upload(iris_csv)["id"]
+    job = sqlite_api.submit(sqlite_api.spec(dataset))["id"]
+    sqlite_api.work(only=job)
+    model = sqlite_api.client.get(f"/v1/jobs/{job}").json()["model"]
+    checkpoint = sqlite_api.client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"]
+    return dataset, job, model, checkpoint
+
+
+def document(api: Any) -> str:
+    """Where the server's OpenAPI document is."""
+    return str(api.client.base_url.join("/openapi.json"))
+
+
+def run(api: Any, config: str, folder: Path, *options: str) -> None:
+    """Run all checks; what fails is printed with the request that shows it."""
+    file = folder / "schemathesis.toml"
+    file.write_text(config)
+    command = [*COMMAND, "--config-file", str(file), "run", document(api), "--seed", "1", "--no-color", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
+
+
+def test_single_requests(sqlite_api: Any, ids: tuple[str, ...], tmp_path: Path) -> None:
+    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "10")
+    run(sqlite_api, CONFIG + IDS % ids, tmp_path, *phases)
+
+
+def test_chains_of_requests(sqlite_api: Any, tmp_path: Path) -> None:
+    run(sqlite_api, CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "10")
+
+
+def test_any_specification_of_the_language_is_taken_or_refused(sqlite_api: Any, ids: tuple[str, ...]) -> None:
+    """Random specifications about a data set that is there: what fits the schema gets past the form."""
+    schema = schemathesis.openapi.from_url(document(sqlite_api))
+    answers = set()
+
+    @seed(1)
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=schema["/v1/jobs"]["POST"].as_strategy())
+    def submit(case: Any) -> None:
+        spec = case.body
+        spec["data"] = {**spec["data"], "dataset": ids[0], "target": "target", "preprocessing": []}
+        spec["data"].pop("features", None)
+        for path, body in (("/v1/jobs", spec), ("/v1/networks/validate", {"spec": spec})):
+            answer = sqlite_api.client.post(path, json=body)
+            answers.add(answer.status_code)
+            assert answer.status_code in (200, 202, 422), (answer.text, body)
+
+    submit()
+    assert answers == {200, 202, 422}
