@@ -206,6 +206,7 @@ def test_blocks_make_no_difference(
         ("a,b\n1,2\n".encode("utf-16"), "not UTF-8"),
         (b"a,b\n1,\x00\n", "NUL at byte 6"),
         (b"a,b\r1,2\r", "carriage returns"),
+        ('\na,"b"\nc",d"\n1,2\n', "line 2, the header, is no CSV record"),
     ],
     ids=str,
 )
@@ -246,6 +247,19 @@ def test_a_file_that_is_not_the_profiled_one_is_refused(upload: Uploader, tmp_pa
         other.write_text(data)
         with pytest.raises(InvalidDataset):
             read_frame(other, "csv", columns)
+
+
+def test_a_single_column(upload: Uploader) -> None:
+    found = upload('x\n1\n\n""\n2\n\n')
+    assert np.array_equal(found.values("x"), [1, np.nan, 2], equal_nan=True), "a blank line is no row, an empty cell is"
+
+
+def test_quotes_over_very_many_lines_are_no_hard_work(upload: Uploader) -> None:
+    long = '"' + "\n" * 2_000_000 + '"'
+    assert upload(f"x,{long}\n1,2\n".replace(long, '"a' + "\n" * 400 + '"')).profile.rows == 1
+    assert upload(f"x,y\n1,{long}\n2,b\n").profile.rows == 2
+    with pytest.raises(InvalidDataset, match="longer than 500"):
+        upload(f"x,{long}\n1,2\n")
 
 
 def test_numbers_survive_to_the_last_bit(upload: Uploader) -> None:

@@ -84,7 +84,7 @@ def test_another_claim_keeps_when_the_job_first_started(store: Store, new_run: N
 
 
 def claim_all(store: Store, worker: str) -> list[str]:
-    claimed = []
+    claimed: list[str] = []
     while True:
         with store.begin() as session:
             job = jobs.claim(session, worker, 30)
