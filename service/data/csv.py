@@ -6,7 +6,7 @@ lines, a blank before an opening quote, ragged records) go through Python's own 
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -90,18 +90,19 @@ def _tables(file: BinaryIO, size: int, limits: Limits | None = None) -> Iterator
     """Parse the file: its header, with one table of text after another (the first may be empty)."""
     header = None
     for block in _blocks(file, size):
-        if header is None:
-            header, block = _read_header(block)
+        if header is None and (found := _read_header(block)):
+            header, block = found
             if limits:
                 limits.check_columns(len(header.names))
             check_names(header.names)
-        yield header, _parse(block, header)
+        if header:
+            yield header, _parse(block, header)
     if header is None:
         raise invalid("the file is empty")
 
 
-def _read_header(block: _Block) -> tuple[_Header, _Block]:
-    """Take the first line that is not blank off the block; its commonest delimiter outside quotes is the file's."""
+def _read_header(block: _Block) -> tuple[_Header, _Block] | None:
+    """Take the first line that is not blank off the block, if it has one."""
     end = 0
     while end < len(block.data):
         start, end = end, _record_end(block.data, end)
@@ -110,23 +111,20 @@ def _read_header(block: _Block) -> tuple[_Header, _Block]:
             line = block.line + block.data.count(b"\n", 0, end)
             header = _names(record, block.line + block.data.count(b"\n", 0, start))
             return header, _Block(block.data[end:], block.offset + end, line)
-    raise invalid("the file holds nothing but blank lines")
+    return None
 
 
 def _names(record: str, line: int) -> _Header:
+    """Return the names in the header; its commonest delimiter outside quotes is the file's."""
     if "\r" in record:
         raise invalid("lines end in carriage returns alone", allowed="line ends LF or CRLF")
     delimiter = _delimiter(record)
+    csv.field_size_limit(LONGEST_RECORD)
     try:
-        names = next(_parser([record], delimiter))
+        names = next(csv.reader([record], delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
         raise invalid(f"line {line}, the header, is no CSV record: {error}") from error
     return _Header([name.strip() for name in names], delimiter)
-
-
-def _parser(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> "csv._reader":
-    csv.field_size_limit(LONGEST_RECORD)
-    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
 
 
 def _record_end(data: bytes, start: int) -> int:
@@ -182,7 +180,9 @@ def _is_plain(data: bytes, header: _Header) -> bool:
 
 
 def _parse_slowly(block: _Block, header: _Header) -> pl.DataFrame:
-    parser = _parser(io.StringIO(block.data.decode(), newline=""), header.delimiter, strict=True)
+    csv.field_size_limit(LONGEST_RECORD)
+    lines = io.StringIO(block.data.decode(), newline="")
+    parser = csv.reader(lines, delimiter=header.delimiter, skipinitialspace=True, strict=True)
     records: list[list[str]] = []
     line = block.line
     try:

@@ -191,7 +191,7 @@ def test_blocks_make_no_difference(
     ("data", "message"),
     [
         ("", "empty"),
-        ("\n\n", "blank lines"),
+        ("\n\n", "empty"),
         ("a,b\n", "no rows"),
         ("a,b\n\n\n", "no rows"),
         ("a,b\n1,2\n3\n", "line 3 has 1 fields, the header has 2"),
@@ -199,6 +199,7 @@ def test_blocks_make_no_difference(
         ('a,b\n"x\ny",2\n\n3\n', "line 5 has 1 fields"),
         ("a,b\n1,2,\n3,4,\n", "line 2 has 3 fields"),
         ("a,,c\n1,2,3\n", "no name"),
+        ("a," + "b" * 501 + "\n1,2\n", "longer than 500"),
         ("a,b,a\n1,2,3\n", "'a' stands twice, in columns 1 and 3"),
         ('a,b\n1,"2\n3,4\n', "line 2 is no CSV record"),
         (b"a,b\n1,\xff\n", "not UTF-8: byte 6 is 0xff"),
@@ -206,7 +207,7 @@ def test_blocks_make_no_difference(
         ("a,b\n1,2\n".encode("utf-16"), "not UTF-8"),
         (b"a,b\n1,\x00\n", "NUL at byte 6"),
         (b"a,b\r1,2\r", "carriage returns"),
-        ('\na,"b"\nc",d"\n1,2\n', "line 2, the header, is no CSV record"),
+        ('\na,b, y"\n2,"x"\n', "line 2, the header, is no CSV record"),
     ],
     ids=str,
 )
@@ -256,10 +257,8 @@ def test_a_single_column(upload: Uploader) -> None:
 
 def test_quotes_over_very_many_lines_are_no_hard_work(upload: Uploader) -> None:
     long = '"' + "\n" * 2_000_000 + '"'
-    assert upload(f"x,{long}\n1,2\n".replace(long, '"a' + "\n" * 400 + '"')).profile.rows == 1
     assert upload(f"x,y\n1,{long}\n2,b\n").profile.rows == 2
-    with pytest.raises(InvalidDataset, match="longer than 500"):
-        upload(f"x,{long}\n1,2\n")
+    assert upload(f"x,a{long}\n1,2\n".replace('a"', '"a')).profile.rows == 1
 
 
 def test_numbers_survive_to_the_last_bit(upload: Uploader) -> None:
