@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.strategies import sampled_from
 
+SECTIONS = ("name", "network", "loss", "optimizer", "schedule", "regularization", "training", "metrics")
 COMMAND = [sys.executable, "-m", "schemathesis.cli"]
 # A file or a specification that fits its schema may still make no sense, and is then refused with 422. Whether the
 # service is ready is not for the client to decide.
@@ -22,7 +25,14 @@ include-path = ["/v1/datasets", "/v1/jobs", "/v1/networks/validate", "/v1/models
 include-method = "POST"
 checks.positive_data_acceptance.enabled = false
 """
+# The boundaries of every field of the language are thousands of requests; random specifications have a test of their
+# own below.
 IDS = """
+[[operations]]
+include-path = "/v1/jobs"
+include-method = "POST"
+phases.coverage.enabled = false
+
 [[operations]]
 exclude-method = "DELETE"
 parameters = { dataset_id = "%s", job_id = "%s", model_id = "%s", checkpoint_id = "%s" }
@@ -63,22 +73,23 @@ def test_chains_of_requests(sqlite_api: Any, tmp_path: Path) -> None:
     run(sqlite_api, CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "10")
 
 
-def test_any_specification_of_the_language_is_taken_or_refused(sqlite_api: Any, ids: tuple[str, ...]) -> None:
-    """Random specifications about a data set that is there: what fits the schema gets past the form."""
-    schema = schemathesis.openapi.from_url(document(sqlite_api))
-    answers = set()
+def test_any_part_of_a_specification_is_taken_or_refused(sqlite_api: Any, ids: tuple[str, ...]) -> None:
+    """One section of a sound specification gives way to a random one that fits the schema."""
+    operation = schemathesis.openapi.from_url(document(sqlite_api))["/v1/jobs"]["POST"]
+    answers = Counter[int]()
 
     @seed(1)
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(case=schema["/v1/jobs"]["POST"].as_strategy())
-    def submit(case: Any) -> None:
-        spec = case.body
-        spec["data"] = {**spec["data"], "dataset": ids[0], "target": "target", "preprocessing": []}
-        spec["data"].pop("features", None)
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(), section=sampled_from(SECTIONS))
+    def submit(case: Any, section: str) -> None:
+        spec = sqlite_api.spec(ids[0])
+        if section in case.body:
+            spec[section] = case.body[section]
         for path, body in (("/v1/jobs", spec), ("/v1/networks/validate", {"spec": spec})):
             answer = sqlite_api.client.post(path, json=body)
-            answers.add(answer.status_code)
+            answers[answer.status_code] += 1
             assert answer.status_code in (200, 202, 422), (answer.text, body)
 
     submit()
-    assert answers == {200, 202, 422}
+    assert answers[200] == answers[202] > 10
+    assert answers[422] > 10
