@@ -9,7 +9,7 @@ from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 from service.api import examples
 from service.api.answers.datasets import Dataset, Preview, Statistics, shown_columns
 from service.api.deps import Backend, Service, known_query
-from service.api.idempotency import Attempt, Idempotency, Once, Reply
+from service.api.idempotency import Idempotency, Once, Reply
 from service.api.openapi import errors, file_request, links
 from service.api.pagination import AfterDataset, Limit, Page
 from service.api.parameters import DatasetId, Name
@@ -67,13 +67,13 @@ async def create_dataset(request: Request, service: Service, once: Idempotency, 
     The file is streamed; its size is limited by the server's settings, its rows are not.
     """
     folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
-    async with contextmanager_in_threadpool(once.attempt()) as attempt, received(request, folder, limit) as upload:
-        return (await run_in_threadpool(_store, service, upload, name, once, attempt)).response()
+    async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
+        return (await run_in_threadpool(_store, service, upload, name, once)).response()
 
 
-def _store(service: Backend, upload: Upload, name: str | None, once: Once, attempt: Attempt) -> Reply:
+def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Reply:
     fingerprint = once.fingerprint(upload.sha256)
-    if earlier := attempt.replay(fingerprint):
+    if earlier := once.replay(fingerprint):
         return earlier
     format = sniff(upload.content_type, upload.filename or name, upload.head())
     profile = profile_file(upload.path, format, Limits.of(service.settings))
@@ -90,7 +90,7 @@ def _store(service: Backend, upload: Upload, name: str | None, once: Once, attem
             columns=[column.model_dump(mode="json") for column in profile.columns],
         )
         reply = Reply(201, Dataset.of(row).model_dump(mode="json"), f"/v1/datasets/{row.id}")
-        attempt.finish(session, fingerprint, reply)
+        once.finish(session, fingerprint, reply)
     return reply
 
 

@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
 
 from service.api.answers.jobs import Job, Status
 from service.api.deps import JsonBody, Service, known_query
@@ -12,7 +13,7 @@ from service.api.idempotency import Idempotency, Reply
 from service.api.openapi import BODY_ERRORS, errors, json_request, links
 from service.api.pagination import AfterJob, Limit, Page
 from service.api.parameters import JobId
-from service.api.submission import examine, queue
+from service.api.submission import Submission, examine, queue
 from service.errors import IdempotencyMismatch, InvalidInput, InvalidSpec, NotFound, RequestInFlight, WrongState
 from service.problems import parse_json
 from service.spec import JobSpec
@@ -43,19 +44,25 @@ USES = links("job_id", "get_job", "cancel_job", "delete_job", "list_metrics", "l
 def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse = False) -> Response:
     """Queue a training job. A specification with several mistakes is answered with all of them."""
     fingerprint = once.fingerprint(hashlib.sha256(body).hexdigest())
-    with once.attempt() as attempt:
-        if earlier := attempt.replay(fingerprint):
-            return earlier.response()
-        submission = examine(service, parse_json(body))
-        with service.store.begin() as session:
-            done = jobs.twin(session, *submission.identity) if reuse else None
-            row = done or queue(session, submission)
-            job = Job.of(row, position=None if done else jobs.count_queued(session))
-            reply = Reply(200 if done else 202, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
-            attempt.finish(session, fingerprint, reply)
-    if not done:
-        service.queue.enqueue(job.id)  # after the commit, so that a worker finds the job when it looks
+    once.recall()
+    if earlier := once.replay(fingerprint):
+        return earlier.response()
+    submission = examine(service, parse_json(body))
+    with service.store.begin() as session:
+        reply = once.take(session, fingerprint)
+        if reply is None:
+            reply = _queue_or_reuse(session, submission, reuse)
+            once.finish(session, fingerprint, reply)
+    if reply.status == 202 and not reply.replayed:
+        service.queue.enqueue(reply.id)  # after the commit, so that a worker finds the job when it looks
     return reply.response()
+
+
+def _queue_or_reuse(session: Session, submission: Submission, reuse: bool) -> Reply:
+    done = jobs.twin(session, *submission.identity) if reuse else None
+    row = done or queue(session, submission)
+    job = Job.of(row, position=None if done else jobs.count_queued(session))
+    return Reply(200 if done else 202, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
 
 
 @router.get("", summary="List jobs", responses=errors(InvalidInput))
