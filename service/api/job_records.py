@@ -25,8 +25,7 @@ Split = Annotated[
 ]
 Since = Annotated[Step, Query(description="Only values of later steps than this.")]
 MaxPoints = Annotated[
-    int | None,
-    Query(ge=1, le=1_000_000, description="Thin every curve out to about so many values; ends and extremes stay."),
+    int, Query(ge=1, le=100_000, description="Thin a longer curve out to so many values; its ends and extremes stay.")
 ]
 LastEventId = Annotated[
     str | None,
@@ -41,7 +40,7 @@ def list_metrics(
     name: MetricName = None,
     split: Split = None,
     since: Since = None,
-    max_points: MaxPoints = None,
+    max_points: MaxPoints = 10_000,
 ) -> Metrics:
     """Return what was measured, in the order of the steps."""
     with service.store.read() as session:

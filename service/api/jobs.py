@@ -21,6 +21,14 @@ from service.store import jobs, waiting
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
 
+
+class JobRequest(JobSpec):
+    """A specification, and whether a job that has done the same before will do."""
+
+    reuse: bool = False
+    """Answer with a job that has succeeded with the same specification, data and seed, if there is one."""
+
+
 Reuse = Annotated[
     bool,
     Query(description="Answer 200 with a job that has succeeded with the same specification, data and seed, if any."),
@@ -39,7 +47,7 @@ USES = links("job_id", "get_job", "cancel_job", "delete_job", "list_metrics", "l
         202: USES,
         **errors(*BODY_ERRORS, InvalidSpec, InvalidInput, IdempotencyMismatch, RequestInFlight),
     },
-    openapi_extra=json_request(JobSpec, "The specification.", SPECS),
+    openapi_extra=json_request(JobRequest, "The specification.", SPECS),
 )
 def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse = False) -> Response:
     """Queue a training job. A specification with several mistakes is answered with all of them."""
@@ -47,15 +55,23 @@ def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse
     once.recall()
     if earlier := once.replay(fingerprint):
         return earlier.response()
-    submission = examine(service, parse_json(body))
+    value, wanted = _without_reuse(parse_json(body))
+    submission = examine(service, value)
     with service.store.begin() as session:
         reply = once.take(session, fingerprint)
         if reply is None:
-            reply = _queue_or_reuse(session, submission, reuse)
+            reply = _queue_or_reuse(session, submission, reuse or wanted)
             once.finish(session, fingerprint, reply)
     if reply.status == 202 and not reply.replayed:
         service.queue.enqueue(reply.id)  # after the commit, so that a worker finds the job when it looks
     return reply.response()
+
+
+def _without_reuse(value: object) -> tuple[object, bool]:
+    """Return the specification alone, and whether `reuse` stood beside it."""
+    if not isinstance(value, dict) or not isinstance(value.get("reuse"), bool):
+        return value, False
+    return {name: part for name, part in value.items() if name != "reuse"}, value["reuse"]
 
 
 def _queue_or_reuse(session: Session, submission: Submission, reuse: bool) -> Reply:

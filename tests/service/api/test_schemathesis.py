@@ -21,16 +21,16 @@ include-path = "/readyz"
 enabled = false
 
 [[operations]]
-include-path = ["/v1/datasets", "/v1/jobs", "/v1/networks/validate", "/v1/models/{model_id}/predict"]
-include-method = "POST"
+include-name = [
+    "POST /v1/datasets", "POST /v1/jobs", "POST /v1/networks/validate", "POST /v1/models/{model_id}/predict",
+]
 checks.positive_data_acceptance.enabled = false
 """
 # The boundaries of every field of the language are thousands of requests; random specifications have a test of their
 # own below.
 IDS = """
 [[operations]]
-include-path = "/v1/jobs"
-include-method = "POST"
+include-name = "POST /v1/jobs"
 phases.coverage.enabled = false
 
 [[operations]]
@@ -65,12 +65,12 @@ def run(api: Any, config: str, folder: Path, *options: str) -> None:
 
 
 def test_single_requests(sqlite_api: Any, ids: tuple[str, ...], tmp_path: Path) -> None:
-    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "10")
+    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "20")
     run(sqlite_api, CONFIG + IDS % ids, tmp_path, *phases)
 
 
 def test_chains_of_requests(sqlite_api: Any, tmp_path: Path) -> None:
-    run(sqlite_api, CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "10")
+    run(sqlite_api, CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "20")
 
 
 def test_any_part_of_a_specification_is_taken_or_refused(sqlite_api: Any, iris_csv: bytes) -> None:
@@ -80,7 +80,7 @@ def test_any_part_of_a_specification_is_taken_or_refused(sqlite_api: Any, iris_c
     answers = Counter[int]()
 
     @seed(1)
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(), section=sampled_from(SECTIONS))
     def submit(case: Any, section: str) -> None:
         spec = {**sound, section: case.body[section]} if section in case.body else sound
