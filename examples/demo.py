@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.client import Client, Json
+from service.settings import Settings
 from service.supervisor import end_with
 
 EXAMPLES = Path(__file__).parent
@@ -27,6 +28,8 @@ START_SECONDS = 180.0
 HELD_OUT_PATIENTS = 110
 HELD_OUT_DIGITS = 360
 SAMPLES = 100
+# Networks this small train fastest on one thread: several would mostly wait for each other.
+ENVIRONMENT = Settings(threads_per_slot=1).environment()
 
 console = Console(highlight=False)
 
@@ -57,7 +60,9 @@ def running(folder: Path) -> Iterator[str]:
     # In the group of this process on purpose: a Ctrl-C reaches the stack too, which then stops by itself.
     with said.open("wb") as log:
         command = [*TRAINYARD, "up", "--home", str(home), "--port", "0"]
-        up = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with(os.getpid()))
+        up = subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with(os.getpid())
+        )
     try:
         yield wait_for(home / "url", up, said)
     finally:

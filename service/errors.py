@@ -1,28 +1,28 @@
 """Every error a person may see, one tree. The HTTP status and the stable code stand on the class.
 
-    TrainyardError                      500 internal_error
-    |-- InvalidInput                    422 invalid_input        (carries a list of Problem)
-    |   |-- InvalidSpec                 422 invalid_spec
-    |   |-- InvalidDataset              422 invalid_dataset
-    |   |-- InvalidRows                 422 invalid_rows
-    |   `-- IdempotencyMismatch         422 idempotency_mismatch
-    |-- MalformedRequest                400 malformed_request
-    |-- NotFound                        404 not_found
-    |-- MethodNotAllowed                405 method_not_allowed
-    |-- Conflict                        409 conflict
-    |   |-- InUse                       409 in_use
-    |   |-- WrongState                  409 wrong_state
-    |   `-- RequestInFlight             409 request_in_flight
-    |-- TooLarge                        413 too_large
-    |-- UnsupportedMediaType            415 unsupported_media_type
-    |-- Unavailable                     503 unavailable
-    |-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
-    |-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
-    `-- TrainingFailed                  (kept on the job, never an HTTP answer)
-        |-- NonFiniteLoss               non_finite_loss
-        |-- OutOfMemory                 out_of_memory
-        |-- DatasetGone                 dataset_gone
-        `-- AttemptsExhausted           attempts_exhausted
+TrainyardError                      500 internal_error
+|-- InvalidInput                    422 invalid_input        (carries a list of Problem)
+|   |-- InvalidSpec                 422 invalid_spec
+|   |-- InvalidDataset              422 invalid_dataset
+|   |-- InvalidRows                 422 invalid_rows
+|   `-- IdempotencyMismatch         422 idempotency_mismatch
+|-- MalformedRequest                400 malformed_request
+|-- NotFound                        404 not_found
+|-- MethodNotAllowed                405 method_not_allowed
+|-- Conflict                        409 conflict
+|   |-- InUse                       409 in_use
+|   |-- WrongState                  409 wrong_state
+|   `-- RequestInFlight             409 request_in_flight
+|-- TooLarge                        413 too_large
+|-- UnsupportedMediaType            415 unsupported_media_type
+|-- Unavailable                     503 unavailable
+|-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
+|-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
+`-- TrainingFailed                  (kept on the job, never an HTTP answer)
+    |-- NonFiniteLoss               non_finite_loss
+    |-- OutOfMemory                 out_of_memory
+    |-- DatasetGone                 dataset_gone
+    `-- AttemptsExhausted           attempts_exhausted
 """
 
 from collections.abc import Sequence

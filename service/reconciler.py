@@ -5,16 +5,19 @@ Any live process may run it, and several may at once: what it does is decided in
 
 import logging
 import threading
+import time
 
 from service.errors import TrainyardError
 from service.queue import Queue
 from service.settings import Settings
-from service.store import jobs
+from service.store import jobs, upkeep
 from service.store.engine import Store
 
 log = logging.getLogger(__name__)
 MOST_MESSAGES = 1000
 """Messages published in one round; the next is a few seconds away."""
+FIRST_TIDY_SECONDS, TIDY_SECONDS = 60.0, 3600.0
+"""When bytes that nothing needs are first thrown away after a start, and how often then."""
 
 
 def reconcile(store: Store, queue: Queue, settings: Settings) -> None:
@@ -36,12 +39,13 @@ def reconcile(store: Store, queue: Queue, settings: Settings) -> None:
 
 
 class Reconciler:
-    """A thread that reconciles every few seconds until it is stopped."""
+    """A thread that reconciles every few seconds, and tidies every hour, until it is stopped."""
 
     def __init__(self, store: Store, queue: Queue, settings: Settings) -> None:
         self._store, self._queue, self._settings = store, queue, settings
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        self._tidy_at = time.monotonic() + FIRST_TIDY_SECONDS
 
     def start(self) -> None:
         """Begin; the first round is at once."""
@@ -52,10 +56,16 @@ class Reconciler:
         self._stop.set()
         self._thread.join(timeout=5)
 
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_SECONDS
+            upkeep.tidy(self._store)
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 reconcile(self._store, self._queue, self._settings)
+                self._tidy()
             except TrainyardError as error:
                 log.warning("reconciling failed, will try again: %s", error)
             except Exception:

@@ -123,7 +123,7 @@ class TrainingSpec(Strict):
 class JobSpec(Strict):
     """A training job: the network, how it learns, from what and for how long."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     """Name for people; not part of the hash."""
     network: NetworkSpec
     """The network."""

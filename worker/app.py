@@ -96,8 +96,6 @@ def _warm_up(**_: Any) -> None:
     draining.resume()
     signal.signal(draining.SIGNAL, draining.drain)
     child.cache_clear()
-    torch.set_num_threads(SETTINGS.threads_of_a_job)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     child()
     network = nn.Linear(4, 4)
     network(torch.zeros(2, 4)).sum().backward()

@@ -4,6 +4,9 @@ import torch
 
 from service.errors import TrainingFailed
 
+PARALLEL_WORK = 32_000_000
+"""Multiply-adds of a forward pass from which more than one thread is used."""
+
 
 def choose_device(wanted: str) -> torch.device:
     """Return the device behind `training.device`.
@@ -23,3 +26,13 @@ def choose_device(wanted: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the device in words, for receipts."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def use_threads(work: int, most: int) -> None:
+    """Set how many processor threads this process computes with, for steps of so many multiply-adds.
+
+    Threads that wait for each other at every small operation cost more than they bring, and where neighbours
+    want the processor, too, many times more. The number depends on the job alone, because sums that are
+    divided differently are rounded differently: the same job has to end with the same bits.
+    """
+    torch.set_num_threads(most if work >= PARALLEL_WORK else 1)

@@ -67,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(app, JobSpec, PredictRequest, networks.CheckRequest)
+    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
 

@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 
+from service.api import examples
 from service.api.answers.datasets import Dataset, Preview, Statistics, shown_columns
 from service.api.deps import Backend, Service, known_query
-from service.api.idempotency import Attempt, Idempotency, Once, Reply
-from service.api.openapi import errors, file_request
-from service.api.pagination import After, Limit, Page
+from service.api.idempotency import Idempotency, Once, Reply
+from service.api.openapi import errors, file_request, links
+from service.api.pagination import AfterDataset, Limit, Page
 from service.api.parameters import DatasetId, Name
 from service.api.preview import first_rows
 from service.api.upload import BLOCK, Upload, received
@@ -34,12 +35,13 @@ MEDIA_TYPES = {
     "text/csv": "CSV or TSV in UTF-8 with a header line; the delimiter is found out.",
     "application/vnd.apache.parquet": "Parquet.",
     "application/x-npz": "NumPy's .npz: arrays with the same first axis, one row each; no object arrays.",
-    "application/json": "An array of objects, or one object a line.",
+    "application/x-ndjson": "One JSON object a line.",
     "application/octet-stream": "Any of these; file name and content tell which.",
 }
 UPLOAD_ERRORS = errors(
     InvalidInput, InvalidDataset, IdempotencyMismatch, MalformedRequest, RequestInFlight, TooLarge, UnsupportedMediaType
 )
+USES = links("dataset_id", "get_dataset", "preview_dataset", "get_statistics", "delete_dataset")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(known_query)])
 
@@ -54,8 +56,10 @@ def uploads_folder(settings: Settings) -> Path:
     status_code=201,
     response_model=Dataset,
     summary="Upload a data set",
-    responses=UPLOAD_ERRORS,
-    openapi_extra=file_request(MEDIA_TYPES, "The file itself, or a form with the file in its field `file`."),
+    responses={201: USES, **UPLOAD_ERRORS},
+    openapi_extra=file_request(
+        MEDIA_TYPES, examples.FILES, "The file itself, or a form with the file in its field `file`."
+    ),
 )
 async def create_dataset(request: Request, service: Service, once: Idempotency, name: Name = None) -> Response:
     """Store a file as a data set and say what is in it: columns, types, missing values, statistics.
@@ -63,13 +67,13 @@ async def create_dataset(request: Request, service: Service, once: Idempotency, 
     The file is streamed; its size is limited by the server's settings, its rows are not.
     """
     folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
-    async with contextmanager_in_threadpool(once.attempt()) as attempt, received(request, folder, limit) as upload:
-        return (await run_in_threadpool(_store, service, upload, name, once, attempt)).response()
+    async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
+        return (await run_in_threadpool(_store, service, upload, name, once)).response()
 
 
-def _store(service: Backend, upload: Upload, name: str | None, once: Once, attempt: Attempt) -> Reply:
+def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Reply:
     fingerprint = once.fingerprint(upload.sha256)
-    if earlier := attempt.replay(fingerprint):
+    if earlier := once.replay(fingerprint):
         return earlier
     format = sniff(upload.content_type, upload.filename or name, upload.head())
     profile = profile_file(upload.path, format, Limits.of(service.settings))
@@ -86,7 +90,7 @@ def _store(service: Backend, upload: Upload, name: str | None, once: Once, attem
             columns=[column.model_dump(mode="json") for column in profile.columns],
         )
         reply = Reply(201, Dataset.of(row).model_dump(mode="json"), f"/v1/datasets/{row.id}")
-        attempt.finish(session, fingerprint, reply)
+        once.finish(session, fingerprint, reply)
     return reply
 
 
@@ -104,7 +108,7 @@ def _name_of(filename: str | None) -> str:
 
 
 @router.get("", summary="List data sets", responses=errors(InvalidInput))
-def list_datasets(service: Service, limit: Limit = 20, after: After = None) -> Page[Dataset]:
+def list_datasets(service: Service, limit: Limit = 20, after: AfterDataset = None) -> Page[Dataset]:
     """Return the data sets, newest first."""
     with service.store.read() as session:
         page = datasets.list_page(session, limit, after)

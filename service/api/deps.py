@@ -2,21 +2,17 @@
 
 import asyncio
 import difflib
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
-from service.errors import InvalidInput, MalformedRequest, Problem, TooLarge, UnsupportedMediaType
+from service.errors import InvalidInput, Problem, TooLarge, UnsupportedMediaType
 from service.predict.cache import ModelCache
 from service.queue import Queue
 from service.settings import Settings
 from service.store.engine import Store
-
-ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""The escape itself, not a backslash followed by a u."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +89,10 @@ async def json_body(request: Request, service: Service) -> bytes:
         body += piece
         if len(body) > limit:
             raise too_large(limit)
-    _refuse_nul(body)
     return bytes(body)
 
 
 JsonBody = Annotated[bytes, Depends(json_body)]
-
-
-def _refuse_nul(body: bytearray) -> None:
-    # PostgreSQL's text cannot hold it, and no name that a person gives does.
-    if rb"\u0000" in body and ESCAPED_NUL.search(body):
-        raise MalformedRequest("The body has a string with the NUL character (\\u0000), which is not accepted.")
 
 
 def check_json(content_type: str | None) -> None:

@@ -37,6 +37,10 @@ SPECS: dict[str, object] = {
         },
     },
 }
+FILES: dict[str, object] = {
+    "text/csv": "alcohol,hue,target\n13.2,1.05,red\n12.4,0.98,white\n13.9,1.1,red\n",
+    "application/json": [{"alcohol": 13.2, "hue": 1.05, "target": "red"}, {"alcohol": 12.4, "target": "white"}],
+}
 PREDICTIONS: dict[str, object] = {
     "objects": {"rows": [{"alcohol": 13.2, "hue": 1.05}], "mc_samples": 50, "seed": 1},
     "arrays": {"rows": [[13.2, 1.05], [12.4, 0.98]], "mc_samples": 0},

@@ -35,6 +35,11 @@ class Reply:
     location: str | None
     replayed: bool = False
 
+    @property
+    def id(self) -> str:
+        """The id of what the request made."""
+        return str((self.body or {})["id"])
+
     def response(self) -> Response:
         """Return the HTTP answer; a replay has the same bytes as the first one."""
         headers = {"Location": self.location} if self.location else {}
@@ -43,12 +48,55 @@ class Reply:
         return Response(orjson.dumps(self.body), self.status, headers, "application/json")
 
 
-class Attempt:
-    """One try at a POST: knows the key, if there is one, and the answer of the first time, if there was one."""
+class Once:
+    """The Idempotency-Key of a request, what makes the request this one, and the answer of the first time."""
 
-    def __init__(self, key: str | None, earlier: idempotency.Answer | None) -> None:
-        self._key = key
-        self._earlier = earlier
+    def __init__(self, request: Request, service: Backend, key: str | None) -> None:
+        self._store = service.store
+        # The same key on another resource is another key: clients need not know of each other's choices.
+        self._key = None if key is None else hashlib.sha256(f"{request.url.path} {key}".encode()).hexdigest()
+        self._query = urlencode(sorted(request.query_params.multi_items()))
+        self._earlier: idempotency.Answer | None = None
+
+    def fingerprint(self, content_sha256: str) -> str:
+        """Return the hash of the request with this content."""
+        return hashlib.sha256(f"{self._query} {content_sha256}".encode()).hexdigest()
+
+    def recall(self) -> None:
+        """Look for the answer of the first time; takes nothing."""
+        if self._key is not None:
+            with self._store.read() as session:
+                self._earlier = idempotency.find(session, self._key)
+
+    def take(self, session: Session, fingerprint: str) -> Reply | None:
+        """Take the key in the transaction that does the work, or return the answer of somebody who was quicker.
+
+        Raises:
+            IdempotencyMismatch: The first request was another one.
+            RequestInFlight: The first request is still being answered.
+        """
+        if self._key is not None:
+            self._earlier = idempotency.begin(session, self._key, fingerprint)
+        return self.replay(fingerprint)
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Take the key for the time of the block, for a request that takes longer; a block that fails frees it.
+
+        Raises:
+            RequestInFlight: The first request is still being answered.
+        """
+        if self._key is None:
+            yield
+            return
+        with self._store.begin() as session:
+            self._earlier = idempotency.begin(session, self._key, None)
+        try:
+            yield
+        except BaseException:
+            with self._store.begin() as session:
+                idempotency.forget(session, self._key)
+            raise
 
     def replay(self, fingerprint: str) -> Reply | None:
         """Return the answer of the first time, or None if this is the first.
@@ -65,42 +113,13 @@ class Attempt:
         """Remember the answer, in the transaction that does the work."""
         if self._key is not None:
             idempotency.finish(
-                session, self._key, status=reply.status, body=reply.body, location=reply.location,
+                session,
+                self._key,
+                status=reply.status,
+                body=reply.body,
+                location=reply.location,
                 fingerprint=fingerprint,
-            )  # fmt: skip
-
-
-class Once:
-    """The Idempotency-Key of a request, and what makes the request this one and no other."""
-
-    def __init__(self, request: Request, service: Backend, key: str | None) -> None:
-        self._service = service
-        # The same key on another resource is another key: clients need not know of each other's choices.
-        self._key = None if key is None else hashlib.sha256(f"{request.url.path} {key}".encode()).hexdigest()
-        self._query = urlencode(sorted(request.query_params.multi_items()))
-
-    def fingerprint(self, content_sha256: str) -> str:
-        """Return the hash of the request with this content."""
-        return hashlib.sha256(f"{self._query} {content_sha256}".encode()).hexdigest()
-
-    @contextmanager
-    def attempt(self) -> Iterator[Attempt]:
-        """Take the key for the time of the block; it is free again if the block fails.
-
-        Raises:
-            RequestInFlight: The first request with this key is still being answered.
-        """
-        if self._key is None:
-            yield Attempt(None, None)
-            return
-        with self._service.store.begin() as session:
-            earlier = idempotency.begin(session, self._key, None)
-        try:
-            yield Attempt(self._key, earlier)
-        except BaseException:
-            with self._service.store.begin() as session:
-                idempotency.forget(session, self._key)
-            raise
+            )
 
 
 async def once(request: Request, service: Service, key: KeyHeader = None) -> Once:

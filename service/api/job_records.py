@@ -9,7 +9,7 @@ from service.api.answers.jobs import Checkpoint, Event, Events, Metric, Metrics
 from service.api.deps import Service, known_query
 from service.api.download import DOWNLOAD, download
 from service.api.openapi import errors
-from service.api.pagination import After, Limit, Page
+from service.api.pagination import AfterCheckpoint, Limit, Page
 from service.api.parameters import NO_CONTROLS, CheckpointId, JobId, Step
 from service.api.stream import EVENT_STREAM, follow, over
 from service.errors import InvalidInput, NotFound
@@ -25,8 +25,7 @@ Split = Annotated[
 ]
 Since = Annotated[Step, Query(description="Only values of later steps than this.")]
 MaxPoints = Annotated[
-    int | None,
-    Query(ge=1, le=1_000_000, description="Thin every curve out to about so many values; ends and extremes stay."),
+    int, Query(ge=1, le=100_000, description="Thin a longer curve out to so many values; its ends and extremes stay.")
 ]
 LastEventId = Annotated[
     str | None,
@@ -41,7 +40,7 @@ def list_metrics(
     name: MetricName = None,
     split: Split = None,
     since: Since = None,
-    max_points: MaxPoints = None,
+    max_points: MaxPoints = 10_000,
 ) -> Metrics:
     """Return what was measured, in the order of the steps."""
     with service.store.read() as session:
@@ -92,7 +91,9 @@ def list_events(
 
 
 @router.get("/checkpoints", summary="List checkpoints", responses=errors(NotFound, InvalidInput))
-def list_checkpoints(service: Service, job_id: JobId, limit: Limit = 20, after: After = None) -> Page[Checkpoint]:
+def list_checkpoints(
+    service: Service, job_id: JobId, limit: Limit = 20, after: AfterCheckpoint = None
+) -> Page[Checkpoint]:
     """Return the checkpoints that a job keeps, newest first: the last and the best."""
     with service.store.read() as session:
         jobs.get(session, job_id)

@@ -4,15 +4,16 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
 
 from service.api.answers.jobs import Job, Status
 from service.api.deps import JsonBody, Service, known_query
 from service.api.examples import SPECS
 from service.api.idempotency import Idempotency, Reply
-from service.api.openapi import BODY_ERRORS, errors, json_request
-from service.api.pagination import After, Limit, Page
+from service.api.openapi import BODY_ERRORS, errors, json_request, links
+from service.api.pagination import AfterJob, Limit, Page
 from service.api.parameters import JobId
-from service.api.submission import examine, queue
+from service.api.submission import Submission, examine, queue
 from service.errors import IdempotencyMismatch, InvalidInput, InvalidSpec, NotFound, RequestInFlight, WrongState
 from service.problems import parse_json
 from service.spec import JobSpec
@@ -20,10 +21,20 @@ from service.store import jobs, waiting
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
 
+
+class JobRequest(JobSpec):
+    """A specification, and whether a job that has done the same before will do."""
+
+    reuse: bool = False
+    """Answer with a job that has succeeded with the same specification, data and seed, if there is one."""
+
+
 Reuse = Annotated[
     bool,
     Query(description="Answer 200 with a job that has succeeded with the same specification, data and seed, if any."),
 ]
+
+USES = links("job_id", "get_job", "cancel_job", "delete_job", "list_metrics", "list_events", "list_checkpoints")
 
 
 @router.post(
@@ -32,34 +43,49 @@ Reuse = Annotated[
     response_model=Job,
     summary="Submit a training job",
     responses={
-        200: {"model": Job, "description": "A job that has succeeded before, as `reuse` asked for."},
+        200: {"model": Job, "description": "A job that has succeeded before, as `reuse` asked for.", **USES},
+        202: USES,
         **errors(*BODY_ERRORS, InvalidSpec, InvalidInput, IdempotencyMismatch, RequestInFlight),
     },
-    openapi_extra=json_request(JobSpec, "The specification.", SPECS),
+    openapi_extra=json_request(JobRequest, "The specification.", SPECS),
 )
 def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse = False) -> Response:
     """Queue a training job. A specification with several mistakes is answered with all of them."""
     fingerprint = once.fingerprint(hashlib.sha256(body).hexdigest())
-    with once.attempt() as attempt:
-        if earlier := attempt.replay(fingerprint):
-            return earlier.response()
-        submission = examine(service, parse_json(body))
-        with service.store.begin() as session:
-            done = jobs.twin(session, *submission.identity) if reuse else None
-            row = done or queue(session, submission)
-            job = Job.of(row, position=None if done else jobs.count_queued(session))
-            reply = Reply(200 if done else 202, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
-            attempt.finish(session, fingerprint, reply)
-    if not done:
-        service.queue.enqueue(job.id)  # after the commit, so that a worker finds the job when it looks
+    once.recall()
+    if earlier := once.replay(fingerprint):
+        return earlier.response()
+    value, wanted = _without_reuse(parse_json(body))
+    submission = examine(service, value)
+    with service.store.begin() as session:
+        reply = once.take(session, fingerprint)
+        if reply is None:
+            reply = _queue_or_reuse(session, submission, reuse or wanted)
+            once.finish(session, fingerprint, reply)
+    if reply.status == 202 and not reply.replayed:
+        service.queue.enqueue(reply.id)  # after the commit, so that a worker finds the job when it looks
     return reply.response()
+
+
+def _without_reuse(value: object) -> tuple[object, bool]:
+    """Return the specification alone, and whether `reuse` stood beside it."""
+    if not isinstance(value, dict) or not isinstance(value.get("reuse"), bool):
+        return value, False
+    return {name: part for name, part in value.items() if name != "reuse"}, value["reuse"]
+
+
+def _queue_or_reuse(session: Session, submission: Submission, reuse: bool) -> Reply:
+    done = jobs.twin(session, *submission.identity) if reuse else None
+    row = done or queue(session, submission)
+    job = Job.of(row, position=None if done else jobs.count_queued(session))
+    return Reply(200 if done else 202, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
 
 
 @router.get("", summary="List jobs", responses=errors(InvalidInput))
 def list_jobs(
     service: Service,
     limit: Limit = 20,
-    after: After = None,
+    after: AfterJob = None,
     status: Annotated[Status | None, Query(description="Only jobs with this status.")] = None,
 ) -> Page[Job]:
     """Return the jobs, newest first."""

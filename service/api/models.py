@@ -8,7 +8,7 @@ from service.api.deps import JsonBody, Service, known_query
 from service.api.download import DOWNLOAD, download
 from service.api.examples import PREDICTIONS
 from service.api.openapi import BODY_ERRORS, errors, json_request
-from service.api.pagination import After, Limit, Page
+from service.api.pagination import AfterModel, Limit, Page
 from service.api.parameters import ModelId
 from service.errors import InvalidInput, InvalidRows, NotFound
 from service.predict.messages import PredictAnswer, PredictRequest
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(k
 
 
 @router.get("", summary="List models", responses=errors(InvalidInput))
-def list_models(service: Service, limit: Limit = 20, after: After = None) -> Page[Model]:
+def list_models(service: Service, limit: Limit = 20, after: AfterModel = None) -> Page[Model]:
     """Return the models, newest first."""
     with service.store.read() as session:
         page = models.list_page(session, limit, after)

@@ -21,6 +21,16 @@ from service.errors import (
 
 REF = "#/components/schemas/{model}"
 JSON = "application/json"
+ROWS = {
+    "description": "Rows as objects of columns and values.",
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
+    },
+}
 EXAMPLE = Problem("network.layers[0].units", "must be at least 1", 0, {"ge": 1})
 
 Responses = dict[int | str, dict[str, Any]]
@@ -59,12 +69,22 @@ def json_request(model: type[BaseModel], description: str, examples: Mapping[str
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
-def file_request(media_types: Mapping[str, str], description: str) -> dict[str, Any]:
+def links(parameter: str, *operations: str) -> dict[str, Any]:
+    """Return the `links` of an answer whose `id` is that parameter of other operations."""
+    return {
+        "links": {name: {"operationId": name, "parameters": {parameter: "$response.body#/id"}} for name in operations}
+    }
+
+
+def file_request(media_types: Mapping[str, str], examples: Mapping[str, object], description: str) -> dict[str, Any]:
     """Return the `openapi_extra=` of a route that takes a file, as the body or as the form's field `file`."""
     binary = {"type": "string", "format": "binary"}
     content: dict[str, Any] = {kind: {"schema": {**binary, "description": text}} for kind, text in media_types.items()}
+    content[JSON] = {"schema": ROWS}
+    for kind, example in examples.items():
+        content[kind]["examples"] = {"small": {"value": example}}
     form = {"type": "object", "required": ["file"], "properties": {"file": {**binary, "description": "The file."}}}
-    content["multipart/form-data"] = {"schema": form}
+    content["multipart/form-data"] = {"schema": {**form, "additionalProperties": False}}
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
@@ -92,6 +112,17 @@ def _build(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     for name, definition in definitions.items():
         if components.setdefault(name, definition) != definition:
             raise RuntimeError(f"two different models are called {name}; rename one")
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        for parameter in operation.get("parameters", []):
+            parameter["schema"] = _not_null(parameter["schema"])
     components.pop("HTTPValidationError", None)
     components.pop("ValidationError", None)
     return schema
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter: one that is not given is left out, there is no way to say null."""
+    kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {**{name: part for name, part in schema.items() if name != "anyOf"}, **kinds[0]}

@@ -1,20 +1,26 @@
 """Lists: newest first, `limit` at a time, `after` the id of the last one seen."""
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from service.api.parameters import ID
+
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")]
-After = Annotated[
-    str | None,
-    Query(
-        pattern=r"^[a-z]{2,6}_[0-9a-z]{26}$",
-        description="Id of the last item of the page before; default: the first page.",
-    ),
-]
+
+
+def _after(prefix: str) -> Any:
+    description = "Id of the last item of the page before; default: the first page."
+    return Query(pattern=f"^{prefix}_{ID}", description=description)
+
+
+AfterDataset = Annotated[str | None, _after("ds")]
+AfterJob = Annotated[str | None, _after("job")]
+AfterCheckpoint = Annotated[str | None, _after("ckpt")]
+AfterModel = Annotated[str | None, _after("mdl")]
 
 
 class Page(BaseModel, Generic[T]):

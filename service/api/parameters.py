@@ -11,7 +11,7 @@ JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
 ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
 
-NO_CONTROLS = r"^[^\u0000-\u001f\u007f]+$"
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 Name = Annotated[
     str | None,
     Query(

@@ -28,7 +28,9 @@ def bits16(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
 
 def keep_mask(bits: Tensor, rate: float) -> Tensor:
     """Return a float32 mask of `bits`' shape: 0 with probability `rate`, else 1 / (1 - rate)."""
-    return (bits >= _threshold(rate) - STEPS // 2).float().mul_(keep_scale(rate))
+    # Compared straight into float32: one pass over memory less than a mask of booleans that is then converted.
+    mask = torch.empty(bits.shape, dtype=torch.float32, device=bits.device)
+    return torch.ge(bits, _threshold(rate) - STEPS // 2, out=mask).mul_(keep_scale(rate))
 
 
 def keep_scale(rate: float) -> float:
@@ -44,7 +46,10 @@ class Noise(Protocol):
     """Where the stochastic layers of a network get their random numbers from."""
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
-        """Return uniform int16 values of `shape` (batch first) for the layer numbered `key`."""
+        """Return uniform int16 values of `shape` (batch first) for the layer numbered `key`.
+
+        Where all rows share one draw the batch may come as 1: whoever uses the values must let them broadcast.
+        """
 
 
 class StepNoise:

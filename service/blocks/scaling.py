@@ -81,7 +81,8 @@ class Standardize(Scaling):
 
     def constants(self, statistics: Statistics) -> tuple[Floats, Floats]:
         """Return mean and deviation."""
-        return statistics.mean, np.where(statistics.constant, 1.0, statistics.std)
+        same = statistics.constant
+        return np.where(same, statistics.low, statistics.mean), np.where(same, 1.0, statistics.std)
 
 
 class MinMax(Scaling):
@@ -100,10 +101,10 @@ class MinMax(Scaling):
     def constants(self, statistics: Statistics) -> tuple[Floats, Floats]:
         """Return what takes [low, high] to the range."""
         low, high = self.range
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             spread = (statistics.high - statistics.low) / (high - low)
-        scale = np.where(statistics.constant, 1.0, spread)
-        return statistics.low - low * scale, scale
+            scale = np.where(statistics.constant, 1.0, spread)
+            return statistics.low - low * scale, scale
 
 
 def _pieces(values: NDArray[np.generic]) -> Iterator[slice]:

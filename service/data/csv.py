@@ -6,7 +6,7 @@ lines, a blank before an opening quote, ragged records) go through Python's own 
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -90,38 +90,51 @@ def _tables(file: BinaryIO, size: int, limits: Limits | None = None) -> Iterator
     """Parse the file: its header, with one table of text after another (the first may be empty)."""
     header = None
     for block in _blocks(file, size):
-        if header is None:
-            header, block = _read_header(block)
+        if header is None and (found := _read_header(block)):
+            header, block = found
             if limits:
                 limits.check_columns(len(header.names))
             check_names(header.names)
-        yield header, _parse(block, header)
+        if header:
+            yield header, _parse(block, header)
     if header is None:
         raise invalid("the file is empty")
 
 
-def _read_header(block: _Block) -> tuple[_Header, _Block]:
-    """Take the first line that is not blank off the block; its commonest delimiter outside quotes is the file's."""
+def _read_header(block: _Block) -> tuple[_Header, _Block] | None:
+    """Take the first line that is not blank off the block, if it has one."""
     end = 0
     while end < len(block.data):
         start, end = end, _record_end(block.data, end)
         record = block.data[start:end].decode().strip("\r\n")
         if record.strip(text.BLANKS):
-            if "\r" in record:
-                raise invalid("lines end in carriage returns alone", allowed="line ends LF or CRLF")
-            delimiter = _delimiter(record)
-            names = next(csv.reader([record], delimiter=delimiter, skipinitialspace=True))
             line = block.line + block.data.count(b"\n", 0, end)
-            rest = _Block(block.data[end:], block.offset + end, line)
-            return _Header([name.strip() for name in names], delimiter), rest
-    raise invalid("the file holds nothing but blank lines")
+            header = _names(record, block.line + block.data.count(b"\n", 0, start))
+            return header, _Block(block.data[end:], block.offset + end, line)
+    return None
+
+
+def _names(record: str, line: int) -> _Header:
+    """Return the names in the header; its commonest delimiter outside quotes is the file's."""
+    if "\r" in record:
+        raise invalid("lines end in carriage returns alone", allowed="line ends LF or CRLF")
+    delimiter = _delimiter(record)
+    csv.field_size_limit(LONGEST_RECORD)
+    try:
+        names = next(csv.reader([record], delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise invalid(f"line {line}, the header, is no CSV record: {error}") from error
+    return _Header([name.strip() for name in names], delimiter)
 
 
 def _record_end(data: bytes, start: int) -> int:
-    end = start
-    while (end := data.find(b"\n", end) + 1) > 0:
-        if data.count(b'"', start, end) % 2 == 0:
+    """Return the place after the first line end from `start` with an even number of quotes between."""
+    quotes = 0
+    while (end := data.find(b"\n", start) + 1) > 0:
+        quotes += data.count(b'"', start, end)
+        if quotes % 2 == 0:
             return end
+        start = end
     return len(data)
 
 
@@ -133,7 +146,7 @@ def _delimiter(record: str) -> str:
 def _parse(block: _Block, header: _Header) -> pl.DataFrame:
     """Return the block's records, every cell as text."""
     if not block.data.strip(b"\r\n"):
-        return _empty(header.names)
+        return pl.DataFrame(schema=dict.fromkeys(header.names, pl.String))
     if _is_plain(block.data, header):
         try:
             return pl.read_csv(
@@ -170,21 +183,19 @@ def _parse_slowly(block: _Block, header: _Header) -> pl.DataFrame:
     csv.field_size_limit(LONGEST_RECORD)
     lines = io.StringIO(block.data.decode(), newline="")
     parser = csv.reader(lines, delimiter=header.delimiter, skipinitialspace=True, strict=True)
-    records, before = [], 0
+    records: list[list[str]] = []
+    line = block.line
     try:
         for record in parser:
-            if len(record) == len(header.names) and (len(record) > 1 or record[0].strip(text.BLANKS)):
+            if len(record) == len(header.names):
                 records.append(record)
             elif len(record) > 1 or (record and record[0].strip(text.BLANKS)):
-                raise _ragged(block.line + before, header, record)
-            before = parser.line_num
+                raise _ragged(line, header, record)
+            line = block.line + parser.line_num
     except csv.Error as error:
-        raise invalid(f"line {block.line + before} is no CSV record: {error}") from error
-    return (
-        pl.DataFrame(records, schema=dict.fromkeys(header.names, pl.String), orient="row")
-        if records
-        else _empty(header.names)
-    )
+        raise invalid(f"line {line} is no CSV record: {error}") from error
+    schema = dict.fromkeys(header.names, pl.String)
+    return pl.DataFrame(records, schema=schema, orient="row") if records else pl.DataFrame(schema=schema)
 
 
 def _ragged(line: int, header: _Header, record: list[str]) -> Exception:
@@ -192,10 +203,6 @@ def _ragged(line: int, header: _Header, record: list[str]) -> Exception:
     return invalid(
         f"line {line} has {len(record)} fields, the header has {expected}", got=len(record), allowed=expected
     )
-
-
-def _empty(names: Sequence[str]) -> pl.DataFrame:
-    return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 
 
 def profile(path: Path, limits: Limits) -> Profile:

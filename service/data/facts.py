@@ -13,10 +13,10 @@ IMAGE_CHANNELS = (1, 3, 4)
 
 
 def features_of(data: DataSpec, columns: Sequence[ColumnProfile]) -> list[ColumnProfile]:
-    """Return the feature columns, in the order of the spec or of the file; unknown names are left out."""
+    """Return the feature columns, in the order of the spec or of the file; what cannot be one is left out."""
     by_name = {column.name: column for column in columns}
     if data.features is not None:
-        return [by_name[name] for name in data.features if name in by_name]
+        return [by_name[name] for name in data.features if name in by_name and name not in data.targets]
     return [column for column in columns if column.name not in data.targets]
 
 

@@ -159,7 +159,7 @@ def _tensors(column: ColumnProfile, cells: list[Any]) -> NDArray[Any] | None:
         values = np.array(cells)
     except ValueError:
         return None
-    if values.shape[1:] != shape or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+    if values.shape[1:] != shape or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
         return None
     return values
 
@@ -196,7 +196,14 @@ def _expected(column: ColumnProfile) -> str:
 
 
 def _shown(cell: Any) -> Any:
-    """Return the value as a problem shows it: whole when small, and always as JSON."""
-    if cell is _ABSENT or (isinstance(cell, float) and not math.isfinite(cell)):
-        return None if cell is _ABSENT else str(cell)
-    return cell if isinstance(cell, bool | int | float | None) else str(cell)[:100]
+    """Return the value as a problem shows it: short, and always JSON."""
+    if cell is _ABSENT or cell is None:
+        return None
+    if isinstance(cell, bool) or (isinstance(cell, float) and math.isfinite(cell)):
+        return cell
+    if isinstance(cell, int) and abs(cell) < 2**53:
+        return cell
+    try:
+        return str(cell)[:100]
+    except ValueError:  # an integer of more digits than Python prints
+        return f"a number of {cell.bit_length()} bits"

@@ -123,7 +123,7 @@ def _scaling(how: str | None, values: NDArray[np.float64]) -> tuple[NDArray[np.f
     low, high = values.min(0), values.max(0)
     one = np.ones(values.shape[1])
     if how == "standardize":
-        return values.mean(0), np.where(low == high, one, values.std(0))
+        return np.where(low == high, low, values.mean(0)), np.where(low == high, one, values.std(0))
     if how == "min_max":
         return low, np.where(low == high, one, high - low)
     return np.zeros(values.shape[1]), one

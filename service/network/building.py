@@ -54,7 +54,7 @@ def build_network(
 def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:
     got, outputs = list(last.output_shape), builder.needed_outputs
     weighted = builder.tops[last_weighted(builder.spec.layers)]
-    if len(got) == 1 and list(weighted.output_shape) == got:
+    if list(weighted.output_shape[:1]) == got:
         name = "filters" if "filters" in type(weighted.layer).model_fields else "units"
         message = f"the loss and the data call for {outputs} outputs, the network gives {got[0]}"
         return Problem(f"{weighted.path}.{name}", message, got[0], [outputs, "auto"] if name == "units" else [outputs])

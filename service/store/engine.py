@@ -1,6 +1,9 @@
 """Opening the store: one engine a process, and the only three ways to speak to it."""
 
 import json
+import random
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,8 @@ from service.store.forking import ForkGate
 
 BUSY_SECONDS = 15
 """How long a writer waits for its turn, on SQLite, before it gives up."""
+BETWEEN_TRIES = (0.0005, 0.003)
+"""Seconds between two tries for the write lock, drawn at random so that nobody keeps step with anybody."""
 POSTGRESQL_NAMES = ("postgres", "postgresql", "postgresql+psycopg")
 SQLITE_NAMES = ("sqlite", "sqlite+pysqlite")
 # A commit is on the disk before it is answered (FULL). A chunk is a thousand pages: checkpointing after four of them
@@ -149,7 +154,39 @@ def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once: a transaction that read first could not get it later (SQLITE_BUSY_SNAPSHOT)."""
     reading = bool(connection.get_execution_options().get("reading", False))
     connection.exec_driver_sql(f"PRAGMA query_only = {int(reading)}")
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    if reading:
+        connection.exec_driver_sql("BEGIN")
+    else:
+        _wait_for_turn(connection)
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """Begin with the write lock, asking for it often.
+
+    SQLite's own waiting sleeps up to 100 ms at a time; whoever writes in a loop has long taken the lock again by
+    then, and a heartbeat beside an upload starves.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    deadline = time.monotonic() + BUSY_SECONDS
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while not _has_begun(driver):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"The database does not answer: others have held its lock for {BUSY_SECONDS} s.")
+            time.sleep(random.uniform(*BETWEEN_TRIES))
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+
+
+def _has_begun(driver: sqlite3.Connection) -> bool:
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise Unavailable(f"The database does not answer: {_first_line(error)}.") from error
+        return False
+    return True
 
 
 def _reading_options(engine: Engine) -> dict[str, Any]:

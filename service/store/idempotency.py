@@ -31,6 +31,14 @@ class Answer:
     location: str | None
 
 
+def find(session: Session, key: str) -> Answer | None:
+    """Return the answer that the request with this key was given, None if there is none (yet); takes nothing."""
+    held = session.get(IdempotencyKey, key)
+    if held is None or held.status is None:
+        return None
+    return Answer(held.fingerprint, held.status, held.body, held.location)
+
+
 def begin(session: Session, key: str, fingerprint: str | None, stale_seconds: float = STALE_SECONDS) -> Answer | None:
     """Take a key for a new request, or return the answer that the same request was given before.
 

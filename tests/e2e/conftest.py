@@ -13,12 +13,12 @@ from tests.support.real_stack import Stack
 
 
 @pytest.fixture(scope="session")
-def make_stack() -> Iterator[Callable[[], Stack]]:
-    """Start a stack; all of them end with the tests."""
+def make_stack() -> Iterator[Callable[[str], Stack]]:
+    """Start a stack in a home of this name; all of them end with the tests."""
     folder, started = Path(tempfile.mkdtemp(prefix="ty-e2e-")), []
 
-    def start() -> Stack:
-        stack = Stack(folder / f"home{len(started)}")
+    def start(name: str) -> Stack:
+        stack = Stack(folder / name)
         started.append(stack)
         return stack
 
@@ -29,9 +29,9 @@ def make_stack() -> Iterator[Callable[[], Stack]]:
 
 
 @pytest.fixture(scope="session")
-def stack(make_stack: Callable[[], Stack]) -> Stack:
+def stack(make_stack: Callable[[str], Stack]) -> Stack:
     """The stack that most tests share."""
-    stack = make_stack()
+    stack = make_stack("home")
     stack.wait()
     return stack
 

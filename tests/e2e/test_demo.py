@@ -10,14 +10,14 @@ DEMO = [sys.executable, "examples/demo.py"]
 
 
 def test_the_demo_trains_predicts_and_stops_what_it_started() -> None:
-    process = subprocess.Popen(DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     family: set[int] = set()
-    assert process.stdout is not None
     said = ""
-    for line in process.stdout:
-        said += line
-        family |= descendants(process.pid)
-    assert process.wait() == 0, said
+    with subprocess.Popen(DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            family |= descendants(process.pid)
+    assert process.returncode == 0, said
     assert any("uvicorn" in command for command in map(command_of, family)) is False
     assert family.isdisjoint(parents())
     for part in (

@@ -45,7 +45,7 @@ def test_the_same_specification_gives_the_same_bits(client: Client, dataset: str
 
 
 def test_a_killed_run_ends_with_the_same_bits(stack: Stack, client: Client, dataset: str) -> None:
-    spec = wine(dataset, epochs=1500, checkpoint_seconds=0.2)
+    spec = wine(dataset, epochs=400, checkpoint_seconds=0.1)
     undisturbed = client.submit(spec).id
     expected = weights(client, undisturbed)
     points = len(client.metrics(undisturbed, name="loss", split="train"))
@@ -61,7 +61,7 @@ def test_a_killed_run_ends_with_the_same_bits(stack: Stack, client: Client, data
 
 
 def test_a_worker_that_dies_is_replaced_and_its_job_goes_on(stack: Stack, client: Client, dataset: str) -> None:
-    spec = wine(dataset, epochs=1500, checkpoint_seconds=0.2)
+    spec = wine(dataset, epochs=400, checkpoint_seconds=0.1)
     job = client.submit(spec).id
     assert eventually(lambda: client.job(job).progress.epoch > 0)
     worker = stack.pids("-m worker")[0]

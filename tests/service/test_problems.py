@@ -224,8 +224,22 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-PLACES = """network network__layers network__layers__0 network__layers__0__units network__layers__0__activation loss
-optimizer schedule regularization data data__target data__preprocessing training metrics""".split()
+PLACES = [
+    "network",
+    "network__layers",
+    "network__layers__0",
+    "network__layers__0__units",
+    "network__layers__0__activation",
+    "loss",
+    "optimizer",
+    "schedule",
+    "regularization",
+    "data",
+    "data__target",
+    "data__preprocessing",
+    "training",
+    "metrics",
+]
 
 
 @settings(max_examples=300, deadline=None)

@@ -162,10 +162,10 @@ class Loop:
             self.recorder.flush(self.epoch, self.step, self.rows)
 
     def validate(self) -> dict[str, float] | None:
-        """Return the values on the validation rows; None where there are none."""
+        """Return the values on the validation rows; None where there are none. One that is broken off is done again."""
         if not len(self.data.validation):
             return None
-        values = self.measure(self.data.validation, self._between)
+        values = self.measure(self.data.validation, self.check_wish)
         if not math.isfinite(values["loss"]):
             raise self._not_finite("validation loss", values["loss"], self.step - 1)
         return values
@@ -177,10 +177,6 @@ class Loop:
             return evaluate(self.network, self.data.x[index], self.data.y[index], self.new_tally(), between)
         finally:
             self.take_step.begin()
-
-    def _between(self) -> None:
-        # A wish in the middle of a validation ends the run before the epoch's end: the validation is done again.
-        self.check_wish()
 
     def snapshot(self) -> Snapshot:
         """Return this moment of the run."""

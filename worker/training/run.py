@@ -23,8 +23,9 @@ from service.store import datasets, events, jobs, models
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
+from service.summary import summarize
 from worker.data import TrainingData, load
-from worker.device import choose_device
+from worker.device import choose_device, use_threads
 from worker.lease import Lease, LeaseLost
 from worker.training.checkpoints import Checkpoints
 from worker.training.loop import Interrupted, Loop, every, steps_per_epoch
@@ -121,6 +122,7 @@ class Run:
         network = build_network(
             spec.network, spec.regularization, data.input_shape, data.outputs, self.settings.max_parameters
         )
+        use_threads(summarize(network).multiply_adds * spec.training.batch_size, self.settings.threads_of_a_job)
         network = materialize(network, spec.training.seed).to(self.device)
         steps = steps_per_epoch(len(data.train), spec.training.batch_size, network.has_batch_norm)
         horizon = Horizon(steps, steps * spec.training.epochs)

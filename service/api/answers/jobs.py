@@ -185,7 +185,7 @@ class Metrics(Answer):
     data: list[Metric]
     """The values."""
     has_more: Literal[False] = False
-    """Always false: the whole of what was asked for is here; ask for less with `since` and `max_points`."""
+    """Always false: the whole of what was asked for is here, curves thinned to `max_points`."""
 
 
 class Checkpoint(Answer):

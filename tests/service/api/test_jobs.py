@@ -161,7 +161,7 @@ def test_a_network_too_large_is_refused_before_it_is_made(api: Any, iris_csv: by
         (b'{"a": NaN}', 400, "malformed_request"),
         (b'{"a": 1e999}', 400, "malformed_request"),
         (b'{"name": "\\ud800"}', 400, "malformed_request"),
-        (b'{"name": "a\\u0000b"}', 400, "malformed_request"),
+        (b'{"name": "a\\u0000b"}', 422, "invalid_spec"),
         (b'{"name": "a", "name": "b"}', 400, "malformed_request"),
         (b"\xff\xfe", 400, "malformed_request"),
         (b"[" * 100_000, 400, "malformed_request"),
@@ -235,9 +235,12 @@ def test_reuse_answers_with_the_finished_job(own: Any, iris_csv: bytes) -> None:
     assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
     assert again.json()["status"] == "succeeded"
     assert again.headers["location"] == f"/v1/jobs/{first.json()['id']}"
+    in_the_body = own.client.post("/v1/jobs", json={**spec, "reuse": True})
+    assert (in_the_body.status_code, in_the_body.json()["id"]) == (200, first.json()["id"])
+    assert own.client.post("/v1/jobs", json={**spec, "reuse": "yes"}).status_code == 422
     same_bytes = own.upload(iris_csv)["id"]
     assert own.client.post("/v1/jobs?reuse=true", json=own.spec(same_bytes)).status_code == 200
-    assert own.client.post("/v1/jobs", json=spec).status_code == 202
+    assert own.client.post("/v1/jobs", json={**spec, "reuse": False}).status_code == 202
     other_seed = {**spec, "training": {"epochs": 2, "seed": 2}}
     assert own.client.post("/v1/jobs?reuse=true", json=other_seed).status_code == 202
 

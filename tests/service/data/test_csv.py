@@ -49,47 +49,52 @@ def test_missing_tokens(upload: Uploader, token: str) -> None:
     assert found.values("c") == [None, "x"]
 
 
-@pytest.mark.parametrize(
-    ("cells", "type"),
-    [
-        (["1", "-2", "+3"], "integer"),
-        (["0", "-0"], "integer"),
-        (["1", "2.0"], "number"),
-        ([".5", "5.", "1e3", "-1E-3"], "number"),
-        (["1", "inf"], "number"),
-        (["01", "2"], "category"),
-        (["00"], "category"),
-        (["0.5", "007"], "number"),
-        ([str(2**53 - 1), "1"], "integer"),
-        ([str(2**53 + 1), "1"], "category"),
-        ([str(-(2**70)), "1"], "category"),
-        ([str(2**70), "1.5"], "number"),
-        (["1_000"], "category"),
-        (["0x10"], "category"),
-        (["１"], "category"),
-        (["1", "x"], "category"),
-        (["true", "false"], "boolean"),
-        (["True", "NA"], "boolean"),
-        (["true", "1"], "category"),
-        (["yes", "no"], "category"),
-        (["NA", "?"], "category"),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("counted", [True, False], ids=["counted", "summed"])
+TYPES = [
+    (["1", "-2", "+3"], "integer"),
+    (["0", "-0"], "integer"),
+    (["1", "2.0"], "number"),
+    ([".5", "5.", "1e3", "-1E-3"], "number"),
+    (["1", "inf"], "number"),
+    (["01", "2"], "category"),
+    (["00"], "category"),
+    (["0.5", "007"], "number"),
+    ([str(2**53 - 1), "1"], "integer"),
+    ([str(2**53 + 1), "1"], "category"),
+    ([str(-(2**70)), "1"], "category"),
+    ([str(2**70), "1.5"], "number"),
+    (["1_000"], "category"),
+    (["0x10"], "category"),
+    (["\uff11"], "category"),
+    (["1", "x"], "category"),
+    (["true", "false"], "boolean"),
+    (["True", "NA"], "boolean"),
+    (["true", "1"], "category"),
+    (["yes", "no"], "category"),
+    (["NA", "?"], "category"),
+]
+
+
+@pytest.mark.parametrize(("cells", "type"), TYPES, ids=str)
 @pytest.mark.parametrize("backwards", [False, True], ids=["", "backwards"])
 def test_the_type_is_that_of_all_rows(
-    upload: Uploader, monkeypatch: pytest.MonkeyPatch, cells: list[str], type: str, counted: bool, backwards: bool
+    upload: Uploader, monkeypatch: pytest.MonkeyPatch, cells: list[str], type: str, backwards: bool
 ) -> None:
-    if not counted:
-        if type == "boolean":
-            pytest.skip("a column of two values is always counted")
-        monkeypatch.setattr("service.data.collector.DISTINCT_LIMIT", -1)
     monkeypatch.setattr(csv_format, "BLOCK", 8)
-    cells = cells[::-1] if backwards else cells
-    found = upload("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
+    found = upload("x,y\n" + "".join(f"{cell},1\n" for cell in (cells[::-1] if backwards else cells)))
     assert found["x"].type == type
-    assert (found["x"].distinct is None) is not counted
+    assert found["x"].distinct is not None
+
+
+@pytest.mark.parametrize(("cells", "type"), [case for case in TYPES if case[1] != "boolean"], ids=str)
+@pytest.mark.parametrize("backwards", [False, True], ids=["", "backwards"])
+def test_the_type_is_that_of_all_rows_where_their_values_are_not_counted(
+    upload: Uploader, monkeypatch: pytest.MonkeyPatch, cells: list[str], type: str, backwards: bool
+) -> None:
+    monkeypatch.setattr("service.data.collector.DISTINCT_LIMIT", -1)
+    monkeypatch.setattr(csv_format, "BLOCK", 8)
+    found = upload("x,y\n" + "".join(f"{cell},1\n" for cell in (cells[::-1] if backwards else cells)))
+    assert found["x"].type == type
+    assert found["x"].distinct is None
 
 
 def test_identifiers_stay_as_they_were_written(upload: Uploader) -> None:
@@ -169,7 +174,9 @@ def _cell(cell: str) -> str | None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
-def test_blocks_make_no_difference(upload: Uploader, monkeypatch: pytest.MonkeyPatch, wine_csv: bytes, size: int) -> None:
+def test_blocks_make_no_difference(
+    upload: Uploader, monkeypatch: pytest.MonkeyPatch, wine_csv: bytes, size: int
+) -> None:
     whole = upload(wine_csv).profile
     monkeypatch.setattr(csv_format, "BLOCK", size)
     cut = upload(wine_csv)
@@ -184,7 +191,7 @@ def test_blocks_make_no_difference(upload: Uploader, monkeypatch: pytest.MonkeyP
     ("data", "message"),
     [
         ("", "empty"),
-        ("\n\n", "blank lines"),
+        ("\n\n", "empty"),
         ("a,b\n", "no rows"),
         ("a,b\n\n\n", "no rows"),
         ("a,b\n1,2\n3\n", "line 3 has 1 fields, the header has 2"),
@@ -192,6 +199,7 @@ def test_blocks_make_no_difference(upload: Uploader, monkeypatch: pytest.MonkeyP
         ('a,b\n"x\ny",2\n\n3\n', "line 5 has 1 fields"),
         ("a,b\n1,2,\n3,4,\n", "line 2 has 3 fields"),
         ("a,,c\n1,2,3\n", "no name"),
+        ("a," + "b" * 501 + "\n1,2\n", "longer than 500"),
         ("a,b,a\n1,2,3\n", "'a' stands twice, in columns 1 and 3"),
         ('a,b\n1,"2\n3,4\n', "line 2 is no CSV record"),
         (b"a,b\n1,\xff\n", "not UTF-8: byte 6 is 0xff"),
@@ -199,6 +207,7 @@ def test_blocks_make_no_difference(upload: Uploader, monkeypatch: pytest.MonkeyP
         ("a,b\n1,2\n".encode("utf-16"), "not UTF-8"),
         (b"a,b\n1,\x00\n", "NUL at byte 6"),
         (b"a,b\r1,2\r", "carriage returns"),
+        ('\na,b, y"\n2,"x"\n', "line 2, the header, is no CSV record"),
     ],
     ids=str,
 )
@@ -241,7 +250,20 @@ def test_a_file_that_is_not_the_profiled_one_is_refused(upload: Uploader, tmp_pa
             read_frame(other, "csv", columns)
 
 
+def test_a_single_column(upload: Uploader) -> None:
+    found = upload('x\n1\n\n""\n2\n\n')
+    assert np.array_equal(found.values("x"), [1, np.nan, 2], equal_nan=True), "a blank line is no row, an empty cell is"
+
+
+def test_quotes_over_very_many_lines_are_no_hard_work(upload: Uploader) -> None:
+    long = '"' + "\n" * 2_000_000 + '"'
+    assert upload(f"x,y\n1,{long}\n2,b\n").profile.rows == 2
+    assert upload(f"x,a{long}\n1,2\n".replace('a"', '"a')).profile.rows == 1
+
+
 def test_numbers_survive_to_the_last_bit(upload: Uploader) -> None:
-    numbers: Any = np.random.default_rng(0).normal(size=2000) * 10.0 ** np.random.default_rng(1).integers(-300, 300, 2000)
+    numbers: Any = np.random.default_rng(0).normal(size=2000) * 10.0 ** np.random.default_rng(1).integers(
+        -300, 300, 2000
+    )
     found = upload("x\n" + "\n".join(map(repr, numbers.tolist())) + "\n")
     assert found.values("x") == numbers.tolist()

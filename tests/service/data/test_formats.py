@@ -85,7 +85,9 @@ def test_a_file_of_another_format_is_refused(upload: Uploader, wine_csv: bytes) 
             upload(wine_csv, format)
 
 
-def test_no_file_is_left_behind(upload: Uploader, digits_npz: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_left_behind(
+    upload: Uploader, digits_npz: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))

@@ -23,7 +23,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("write", [json.dumps, lambda rows: json.dumps(rows, indent=2), lines, lambda r: "\n\n" + lines(r)])
+@pytest.mark.parametrize(
+    "write", [json.dumps, lambda rows: json.dumps(rows, indent=2), lines, lambda r: "\n\n" + lines(r)]
+)
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_types(upload: Uploader, monkeypatch: pytest.MonkeyPatch, write: Any, batch: int) -> None:
     monkeypatch.setattr(json_rows, "BATCH", batch)

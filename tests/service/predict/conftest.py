@@ -13,12 +13,14 @@ from service.data.formats import profile_file, read_frame
 from service.data.reader import Limits
 from service.ids import new_id
 from service.network import build_network, materialize, save_weights
+from service.predict.cache import load
 from service.randomness import permutation
 from service.settings import Settings
 from service.spec import JobSpec
 from service.store import models
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
+from tests.service.predict.asking import Load
 from worker.data import prepare
 
 DATASET = "ds_" + "0" * 26
@@ -100,6 +102,12 @@ def layers(*, dropout: float | None = 0.2) -> list[Any]:
     dense = {"type": "dense", "units": 16, "activation": "relu"}
     between = [] if dropout is None else [{"type": "dropout", "rate": dropout}]
     return [dense, *between, dense, *between, {"type": "dense", "units": "auto"}]
+
+
+@pytest.fixture
+def loaded(sqlite_store: Store) -> Load:
+    """Put trained models into a store, and load them from there."""
+    return lambda model: load(sqlite_store, model.insert(sqlite_store))
 
 
 @pytest.fixture(scope="session")

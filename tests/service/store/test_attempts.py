@@ -84,7 +84,7 @@ def test_another_claim_keeps_when_the_job_first_started(store: Store, new_run: N
 
 
 def claim_all(store: Store, worker: str) -> list[str]:
-    claimed = []
+    claimed: list[str] = []
     while True:
         with store.begin() as session:
             job = jobs.claim(session, worker, 30)
@@ -207,17 +207,14 @@ def columns() -> list[str]:
     return [column.key for column in Job.__table__.columns]
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
 @pytest.mark.parametrize("status", [state for state in jobs.TRANSITIONS if state not in jobs.OWNED])
-def test_nobody_writes_to_a_job_that_no_worker_owns(
-    sqlite_store: Store, status: str, write: Callable[[Session, str, int], object]
-) -> None:
-    with sqlite_store.begin() as session:
-        job = jobs.insert(session, spec={}, spec_sha256="", dataset="", data_sha256="", seed=0)
-        session.execute(update(Job).where(Job.id == job.id).values(status=status, attempt=1))
-    with sqlite_store.begin() as session:
-        assert not write(session, job.id, 1)
-    assert get(sqlite_store, job.id).status == status
+def test_nobody_writes_to_a_job_that_no_worker_owns(store: Store, new_job: NewJob, status: str) -> None:
+    job = new_job()
+    set_job(store, job.id, status=status, attempt=1)
+    for write in WRITES.values():
+        with store.begin() as session:
+            assert not write(session, job.id, 1)
+        assert get(store, job.id).status == status
 
 
 @contextmanager

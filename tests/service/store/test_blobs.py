@@ -38,11 +38,11 @@ def collected(store: Store, **options: float) -> Collected:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 10_000])
-@pytest.mark.parametrize("piece", [1, 700, 1024, 20_000])
-def test_what_is_written_comes_back(sqlite_store: Store, size: int, piece: int) -> None:
+def test_what_is_written_in_pieces_comes_back(sqlite_store: Store, size: int) -> None:
     data = MIXED[:size]
-    blob = write_blob(sqlite_store, (data[at : at + piece] for at in range(0, size, piece)), chunk_bytes=1024)
-    assert blob == BlobRef(hashlib.sha256(data).hexdigest(), size)
+    for piece in (1, 700, 1024, 20_000):
+        blob = write_blob(sqlite_store, (data[at : at + piece] for at in range(0, size, piece)), chunk_bytes=1024)
+        assert blob == BlobRef(hashlib.sha256(data).hexdigest(), size)
     assert [len(chunk) for chunk in read_blob(sqlite_store, blob.sha256)][:-1] == [1024] * ((size - 1) // 1024)
     assert blob_bytes(sqlite_store, blob.sha256) == data
 

@@ -10,8 +10,9 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import Session
 
 from service.errors import InvalidInput, Unavailable
-from service.store import datasets, jobs, workers
+from service.store import datasets, engine, jobs, workers
 from service.store.engine import Store, open_store
+from service.store.schema import upgrade
 from service.store.tables import Job, Worker
 
 
@@ -102,6 +103,27 @@ def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
                 return seen
 
             assert other.submit(read).result() == 0
+
+
+def test_a_writer_that_never_gets_its_turn_gives_up(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+    with sqlite_store.begin() as writing:
+        add_worker(writing)
+        with pytest.raises(Unavailable, match=r"held its lock for 0.05 s"), sqlite_store.begin() as session:
+            add_worker(session, "late")
+    with sqlite_store.begin() as session:
+        add_worker(session, "next")
+    with sqlite_store.read() as session:
+        assert session.scalars(select(Worker.id).order_by(Worker.id)).all() == ["next", "w"]
+
+
+def test_a_file_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "trainyard.db"
+    upgrade(f"sqlite:///{path}")
+    store = open_store(f"sqlite:///file:{path}?immutable=1&uri=true")
+    with pytest.raises(Unavailable, match="does not answer"), store.begin() as session:
+        add_worker(session)
+    store.dispose()
 
 
 def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:

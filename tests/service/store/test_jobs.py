@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -13,7 +14,7 @@ from service.store.engine import Store
 from service.store.tables import Checkpoint, Job, JobEvent, Metric, Model
 
 NewJob = Callable[..., Job]
-SPEC = {"network": {"layers": []}}
+SPEC: dict[str, object] = {"network": {"layers": []}}
 
 
 def set_status(store: Store, job_id: str, status: str) -> None:
@@ -111,7 +112,7 @@ def test_cancelling_and_claiming_at_once_leaves_one_of_two_truths(store: Store, 
     def claim(_: str) -> str | None:
         with store.begin() as session:
             job = jobs.claim(session, "w", 30)
-            return job and job.id
+            return job.id if job else None
 
     ids = [new_job().id for _ in range(20)]
     with ThreadPoolExecutor(4) as threads:
@@ -154,7 +155,7 @@ def test_a_job_that_a_worker_owns_is_not_deleted(store: Store, new_job: NewJob, 
     assert status(store, job.id) == state
 
 
-def succeed(store: Store, new_job: NewJob, model: bool = True, **values: object) -> Job:
+def succeed(store: Store, new_job: NewJob, model: bool = True, **values: Any) -> Job:
     new_job(**values)
     blob = write_blob(store, [b"weights"])
     with store.begin() as session:
@@ -170,7 +171,7 @@ def succeed(store: Store, new_job: NewJob, model: bool = True, **values: object)
 
 
 def test_a_job_like_one_that_succeeded_is_found(store: Store, new_job: NewJob) -> None:
-    same = {"spec_sha256": "a" * 64, "data_sha256": "b" * 64, "seed": 1}
+    same: dict[str, Any] = {"spec_sha256": "a" * 64, "data_sha256": "b" * 64, "seed": 1}
     succeed(store, new_job, **same)
     newest = succeed(store, new_job, **same)
     for other in ({"spec_sha256": "c" * 64}, {"data_sha256": "c" * 64}, {"seed": 2}):

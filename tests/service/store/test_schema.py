@@ -2,10 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from service.errors import SchemaMismatch, Unavailable
@@ -82,7 +85,7 @@ def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
 
 
 def test_an_older_database_is_refused_and_told_what_to_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema.ScriptDirectory, "get_current_head", lambda self: "0002")
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0002")
     with pytest.raises(SchemaMismatch, match=r"behind.*at revision 0001.*needs 0002.*`trainyard migrate`"):
         schema.check(store)
 
@@ -100,13 +103,13 @@ def test_a_database_of_somebody_else_is_left_alone(empty_database_url: str) -> N
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(empty_database_url)
-    real = schema.command.upgrade
+    real = command.upgrade
 
-    def half(*arguments: object) -> None:
-        real(*arguments)  # type: ignore[arg-type]
+    def half(*arguments: Any) -> None:
+        real(*arguments)
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(schema.command, "upgrade", half)
+    monkeypatch.setattr(command, "upgrade", half)
     with pytest.raises(RuntimeError, match="power cut"):
         schema.upgrade(empty_database_url)
     with store.engine.connect() as connection:

@@ -1,0 +1,126 @@
+"""How long the service takes to accept a job, and to store the first metric of a tiny one, beside the same work alone.
+
+    python benchmarks/latency.py [--jobs 40]
+
+Starts `trainyard up` in a temporary folder, on a free port, with one warm worker. "accepted" is a POST of a job over
+a kept connection, from the first byte sent to the last received, while no job runs. "first metric" is the time from
+sending the POST until a reader of the store sees the first value. The peer is what nobody can go below: the same
+network trained for the same epoch by a hand-written PyTorch loop in this process, without a service around it.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+from torch import nn
+
+from service.client import Client
+from service.store import metrics
+from service.store.engine import Store, open_store
+
+ROOT = Path(__file__).parents[1]
+SPEC: dict[str, Any] = json.loads((ROOT / "examples" / "wine.json").read_text())
+START_SECONDS, PATIENCE = 120.0, 30.0
+
+
+@contextmanager
+def stack() -> Iterator[tuple[str, Store]]:
+    """Run the whole thing; give its address and its store."""
+    with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
+        home = Path(folder)
+        command = [sys.executable, "-m", "service.cli", "up", "--home", str(home), "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield _address(home, process), open_store(f"sqlite:///{home / 'trainyard.db'}")
+            finally:
+                process.terminate()
+
+
+def _address(home: Path, process: "subprocess.Popen[bytes]") -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while not (home / "url").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit("the stack did not start")
+        time.sleep(0.05)
+    return (home / "url").read_text().strip()
+
+
+def spec(dataset: str, seed: int) -> bytes:
+    """Return a tiny job: one epoch of the wine example."""
+    data, training = SPEC["data"] | {"dataset": dataset}, SPEC["training"] | {"epochs": 1, "seed": seed}
+    return json.dumps(SPEC | {"data": data, "training": training}).encode()
+
+
+def one_job(http: httpx.Client, store: Store, dataset: str, seed: int) -> tuple[float, float]:
+    """Submit a job and wait for its first metric and its end; return both times in milliseconds."""
+    body = spec(dataset, seed)
+    start = time.perf_counter()
+    answer = http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    accepted = time.perf_counter() - start
+    job = answer.raise_for_status().json()["id"]
+    while not _measured(store, job):
+        if time.perf_counter() - start > PATIENCE:
+            raise SystemExit(f"job {job} stored no metric in {PATIENCE} s")
+        time.sleep(0.002)
+    first = time.perf_counter() - start
+    while http.get(f"/v1/jobs/{job}").json()["status"] != "succeeded":
+        time.sleep(0.01)
+    return accepted * 1000, first * 1000
+
+
+def _measured(store: Store, job: str) -> bool:
+    with store.read() as session:
+        return bool(metrics.names(session, job))
+
+
+def by_hand() -> float:
+    """Train the same network for an epoch in plain PyTorch; return milliseconds."""
+    x, y = torch.randn(133, 13), torch.randint(0, 3, (133,))
+    start = time.perf_counter()
+    layers = [nn.Linear(13, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.3)]
+    network = nn.Sequential(*layers, nn.Linear(32, 3))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.003, fused=True)
+    for at in range(0, len(x), 16):
+        optimizer.zero_grad()
+        torch.autograd.backward(nn.functional.cross_entropy(network(x[at : at + 16]), y[at : at + 16]))
+        optimizer.step()
+    return (time.perf_counter() - start) * 1000
+
+
+def line(name: str, values: Sequence[float], limit: str = "") -> str:
+    """Return median, ninth decile and worst of some times."""
+    ordered = sorted(values)
+    worse = ordered[int(0.9 * (len(ordered) - 1))]
+    return f"{name:<34} {statistics.median(ordered):9.1f} {worse:9.1f} {ordered[-1]:9.1f}   {limit}"
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--jobs", type=int, default=40, help="jobs to submit, one after the other")
+    count = parser.parse_args().jobs
+    torch.set_num_threads(1)
+    with stack() as (url, store), Client(url) as client, httpx.Client(base_url=url, timeout=PATIENCE) as http:
+        dataset = client.upload(ROOT / "examples" / "wine.csv")["id"]
+        one_job(http, store, dataset, seed=10_000)  # the first of its kind warms server and worker
+        times = [(*one_job(http, store, dataset, seed), by_hand()) for seed in range(count)]
+        store.dispose()
+    accepted, first, alone = zip(*times, strict=True)
+    print(f"{count} jobs, milliseconds{'':<13} {'median':>9} {'90 %':>9} {'worst':>9}")
+    print(line("POST /v1/jobs answered", accepted, "aim: median below 20"))
+    print(line("first metric stored", first, "aim: below 500"))
+    print(line("the same epoch by hand, no service", alone))
+
+
+if __name__ == "__main__":
+    main()

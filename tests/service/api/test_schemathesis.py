@@ -1,0 +1,94 @@
+"""The OpenAPI document is held against the running server: examples, boundaries, random and wrong requests."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.strategies import sampled_from
+
+SECTIONS = ("name", "network", "loss", "optimizer", "schedule", "regularization", "training", "metrics")
+COMMAND = [sys.executable, "-m", "schemathesis.cli"]
+# A file or a specification that fits its schema may still make no sense, and is then refused with 422. Whether the
+# service is ready is not for the client to decide.
+CONFIG = """
+[[operations]]
+include-path = "/readyz"
+enabled = false
+
+[[operations]]
+include-name = [
+    "POST /v1/datasets", "POST /v1/jobs", "POST /v1/networks/validate", "POST /v1/models/{model_id}/predict",
+]
+checks.positive_data_acceptance.enabled = false
+"""
+# The boundaries of every field of the language are thousands of requests; random specifications have a test of their
+# own below.
+IDS = """
+[[operations]]
+include-name = "POST /v1/jobs"
+phases.coverage.enabled = false
+
+[[operations]]
+exclude-method = "DELETE"
+parameters = { dataset_id = "%s", job_id = "%s", model_id = "%s", checkpoint_id = "%s" }
+"""
+
+
+@pytest.fixture(scope="module")
+def ids(sqlite_api: Any, iris_csv: bytes) -> tuple[str, str, str, str]:
+    """A data set, a finished job, its model and a checkpoint, so that requests reach what is behind the ids."""
+    dataset = sqlite_api.upload(iris_csv)["id"]
+    job = sqlite_api.submit(sqlite_api.spec(dataset))["id"]
+    sqlite_api.work(only=job)
+    model = sqlite_api.client.get(f"/v1/jobs/{job}").json()["model"]
+    checkpoint = sqlite_api.client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"]
+    return dataset, job, model, checkpoint
+
+
+def document(api: Any) -> str:
+    """Where the server's OpenAPI document is."""
+    return str(api.client.base_url.join("/openapi.json"))
+
+
+def run(api: Any, config: str, folder: Path, *options: str) -> None:
+    """Run all checks; what fails is printed with the request that shows it."""
+    file = folder / "schemathesis.toml"
+    file.write_text(config)
+    command = [*COMMAND, "--config-file", str(file), "run", document(api), "--seed", "1", "--no-color", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
+
+
+def test_single_requests(sqlite_api: Any, ids: tuple[str, ...], tmp_path: Path) -> None:
+    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "20")
+    run(sqlite_api, CONFIG + IDS % ids, tmp_path, *phases)
+
+
+def test_chains_of_requests(sqlite_api: Any, tmp_path: Path) -> None:
+    run(sqlite_api, CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "20")
+
+
+def test_any_part_of_a_specification_is_taken_or_refused(sqlite_api: Any, iris_csv: bytes) -> None:
+    """One section of a sound specification gives way to a random one that fits the schema."""
+    sound = sqlite_api.spec(sqlite_api.upload(iris_csv)["id"])
+    operation = schemathesis.openapi.from_url(document(sqlite_api))["/v1/jobs"]["POST"]
+    answers = Counter[int]()
+
+    @seed(1)
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(), section=sampled_from(SECTIONS))
+    def submit(case: Any, section: str) -> None:
+        spec = {**sound, section: case.body[section]} if section in case.body else sound
+        for path, body in (("/v1/jobs", spec), ("/v1/networks/validate", {"spec": spec})):
+            answer = sqlite_api.client.post(path, json=body)
+            answers[answer.status_code] += 1
+            assert answer.status_code in (200, 202, 422), (answer.text, body)
+
+    submit()
+    assert answers[200] == answers[202] > 10
+    assert answers[422]
