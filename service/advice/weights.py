@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from service.advice.view import Finding, Rule, Site, View
-from service.blocks.activations import LeakyRelu, Selu
 from service.blocks.pooling import GlobalPooling, Pooling
+from service.blocks.rectifiers import LeakyRelu, Selu
 
 DEEP = 3
 """Layers with a saturating activation from which gradients fade noticeably."""

@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from service.blocks.initializers import Initializer, Uniform, fans
+from service.blocks.initializers import Initializer, Uniform
+from service.blocks.scaled_initializers import fans
 
 FAN_IN, FAN_OUT = 200, 400
 VARIANCES = {"glorot": 2 / (FAN_IN + FAN_OUT), "he": 2 / FAN_IN, "lecun": 1 / FAN_IN}
