@@ -11,12 +11,8 @@ network trained for the same epoch by a hand-written PyTorch loop in this proces
 import argparse
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +21,13 @@ import torch
 from torch import nn
 
 from service.client import Client
+from service.stack import temporary_stack
 from service.store import metrics
 from service.store.engine import Store, open_store
 
 ROOT = Path(__file__).parents[1]
 SPEC: dict[str, Any] = json.loads((ROOT / "examples" / "wine.json").read_text())
-START_SECONDS, PATIENCE = 120.0, 30.0
-
-
-@contextmanager
-def stack() -> Iterator[tuple[str, Store]]:
-    """Run the whole thing; give its address and its store."""
-    with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
-        home = Path(folder)
-        command = [sys.executable, "-m", "service.cli", "up", "--home", str(home), "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-            try:
-                yield _address(home, process), open_store(f"sqlite:///{home / 'trainyard.db'}")
-            finally:
-                process.terminate()
-
-
-def _address(home: Path, process: "subprocess.Popen[bytes]") -> str:
-    deadline = time.monotonic() + START_SECONDS
-    while not (home / "url").exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit("the stack did not start")
-        time.sleep(0.05)
-    return (home / "url").read_text().strip()
+PATIENCE = 30.0
 
 
 def spec(dataset: str, seed: int) -> bytes:
@@ -87,8 +62,7 @@ def by_hand() -> float:
     """Train the same network for an epoch in plain PyTorch; return milliseconds."""
     x, y = torch.randn(133, 13), torch.randint(0, 3, (133,))
     start = time.perf_counter()
-    layers = [nn.Linear(13, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.3)]
-    network = nn.Sequential(*layers, nn.Linear(32, 3))
+    network = nn.Sequential(nn.Linear(13, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 3))
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.003, fused=True)
     for at in range(0, len(x), 16):
         optimizer.zero_grad()
@@ -110,7 +84,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=40, help="jobs to submit, one after the other")
     count = parser.parse_args().jobs
     torch.set_num_threads(1)
-    with stack() as (url, store), Client(url) as client, httpx.Client(base_url=url, timeout=PATIENCE) as http:
+    with temporary_stack() as (url, home), Client(url) as client, httpx.Client(base_url=url, timeout=PATIENCE) as http:
+        store = open_store(f"sqlite:///{home / 'trainyard.db'}")
         dataset = client.upload(ROOT / "examples" / "wine.csv")["id"]
         one_job(http, store, dataset, seed=10_000)  # the first of its kind warms server and worker
         times = [(*one_job(http, store, dataset, seed), by_hand()) for seed in range(count)]

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from service.client import Client, Json
-from service.settings import Settings
-from service.supervisor import end_with
+from service.stack import temporary_stack
+from service.supervisor import StartFailed
 
 EXAMPLES = Path(__file__).parent
 TRAINYARD = [sys.executable, "-m", "service.cli"]
-START_SECONDS = 180.0
 HELD_OUT_PATIENTS = 110
 HELD_OUT_DIGITS = 360
 SAMPLES = 100
-# Networks this small train fastest on one thread: several would mostly wait for each other.
-ENVIRONMENT = Settings(threads_per_slot=1).environment()
 
 console = Console(highlight=False)
 
@@ -41,46 +38,21 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Run the demo."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="trainyard-demo-") as folder, running(Path(folder)) as url:
-        with Client(url) as client:
-            show_diabetes(client, Path(folder))
-            show_digits(client, Path(folder))
+    title("Starting: Redis, database, worker and server")
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-demo-")))
+        with console.status("starting ..."):
+            url, _ = running.enter_context(temporary_stack())
+        say(f"ready at {url}")
+        client = running.enter_context(Client(url))
+        show_diabetes(client, folder)
+        show_digits(client, folder)
         title("Stopping")
     say(f"Everything has stopped; the demo took {time.monotonic() - began:.0f} s.")
     say("`make run` starts the stack and leaves it running; README.md says how to go on.")
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """Run the stack in `folder` and give its URL."""
-    title("Starting: Redis, database, worker and server")
-    home, said = folder / "home", folder / "up.log"
-    # In the group of this process on purpose: a Ctrl-C reaches the stack too, which then stops by itself.
-    with said.open("wb") as log:
-        command = [*TRAINYARD, "up", "--home", str(home), "--port", "0"]
-        up = subprocess.Popen(
-            command, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with(os.getpid())
-        )
-    try:
-        yield wait_for(home / "url", up, said)
-    finally:
-        up.terminate()
-        up.wait()
-
-
-def wait_for(published: Path, up: "subprocess.Popen[bytes]", said: Path) -> str:
-    """Return the URL that the stack publishes once it is ready."""
-    deadline = time.monotonic() + START_SECONDS
-    with console.status("starting ..."):
-        while not published.exists():
-            if up.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the stack did not start:\n{said.read_text()}")
-            time.sleep(0.1)
-    url = published.read_text().strip()
-    say(f"ready at {url}")
-    return url
 
 
 def show_diabetes(client: Client, folder: Path) -> None:
@@ -172,3 +144,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except StartFailed as error:
+        sys.exit(str(error))

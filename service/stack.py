@@ -4,8 +4,10 @@ import fcntl
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -14,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from service.settings import Settings
-from service.supervisor import Program, StartFailed, StopRequested, Supervisor
+from service.supervisor import Program, StartFailed, StopRequested, Supervisor, end_with
 
 START_SECONDS = 120.0
 LONGEST_SOCKET_PATH = 100
@@ -24,7 +26,7 @@ LONGEST_SOCKET_PATH = 100
 def server_command(settings: Settings) -> list[str]:
     """Return the command line of the HTTP server."""
     return [
-        *(sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory"),
+        *(sys.executable, "-m", "uvicorn", "service.api.app:serve", "--factory"),
         *("--host", settings.host, "--port", str(settings.port)),
         # The application writes its own line for each request.
         *("--log-level", settings.log_level.lower(), "--no-access-log", "--timeout-graceful-shutdown", "5"),
@@ -84,6 +86,31 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"Everything it keeps is in {home}; logs in {home / 'logs'}. Ctrl-C stops it.")
         supervisor.watch()
         say("stopping ...")
+
+
+@contextmanager
+def temporary_stack() -> Iterator[tuple[str, Path]]:
+    """Run `trainyard up` in a home that goes away with it; give its URL and that home. For demos and benchmarks.
+
+    It stays in the group of this process, so that a Ctrl-C reaches it too: it then stops by itself.
+
+    Raises:
+        StartFailed: It did not come up; the message is what it said.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
+        said, home = Path(folder) / "up.log", Path(folder) / "home"
+        command = [sys.executable, "-m", "service.cli", "up", "--home", str(home), "--port", "0"]
+        with said.open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with(os.getpid()))
+        try:
+            while not (home / "url").exists():
+                if process.poll() is not None:
+                    raise StartFailed(said.read_text())
+                time.sleep(0.05)
+            yield (home / "url").read_text().strip(), home
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _start(supervisor: Supervisor, settings: Settings, broker: Path | None) -> None:

@@ -123,7 +123,7 @@ class BarView:
         self.latest = Latest()
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24, complete_style="green", finished_style="green"),
             TextColumn("{task.fields[epoch]}  {task.fields[metrics]}  {task.fields[speed]}", markup=False),
             console=console(),
         )

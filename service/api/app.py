@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
@@ -15,6 +16,7 @@ from service.api.access import Access
 from service.api.deps import Backend
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
+from service.errors import TrainyardError
 from service.predict.cache import ModelCache
 from service.predict.messages import PredictRequest
 from service.queue import Queue
@@ -70,6 +72,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
+
+
+def serve() -> FastAPI:
+    """Return the application for a server; a database that it cannot work with ends the process with a sentence."""
+    settings = Settings()
+    store = open_store(settings.effective_database_url)
+    try:
+        schema.check(store)
+    except TrainyardError as error:
+        sys.exit(f"trainyard: {error.message}")
+    finally:
+        store.dispose()
+    return create_app(settings)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -61,9 +61,7 @@ class Stack:
         self.log = home.with_suffix(".log")
         with self.log.open("wb") as log:
             command = [*TRAINYARD, "up", "--home", str(home), "--port", "0"]
-            # One thread a job: the networks here are small, and threads that wait for each other on the cores of a
-            # busy machine are several times slower than one.
-            environment = os.environ | {"TRAINYARD_THREADS_PER_SLOT": "1", "TRAINYARD_LEASE_SECONDS": "4"}
+            environment = os.environ | {"TRAINYARD_LEASE_SECONDS": "4"}
             # A session of its own, so that a Ctrl-C for the tests does not reach it before they are done with it.
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
