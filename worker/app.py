@@ -15,8 +15,10 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from torch import nn
 
+from service.errors import TrainyardError
 from service.queue import QUEUE, TRANSPORT_OPTIONS
 from service.settings import Settings
+from service.store import schema
 from service.store.engine import Store, open_store
 from worker import draining
 from worker.watch import Watch
@@ -113,6 +115,13 @@ worker_process_init.connect(_warm_up)
 
 
 def main() -> None:
-    """Run a worker until it is told to stop."""
+    """Run a worker until it is told to stop; a database that it cannot work with ends it with a sentence."""
+    store = open_store(SETTINGS.effective_database_url)
+    try:
+        schema.check(store)
+    except TrainyardError as error:
+        sys.exit(f"trainyard: {error.message}")
+    finally:
+        store.dispose()
     options = ["worker", "--loglevel", SETTINGS.log_level, "--without-gossip", "--without-mingle", "--queues", QUEUE]
     app.worker_main(options)

@@ -86,3 +86,17 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     said = up(tmp_path, "--port", "0")
     assert said.startswith("trainyard: migrate ended with exit code 1:")
     assert "not a database" in said
+
+
+def test_a_server_on_an_empty_database_says_what_to_run(tmp_path: Path) -> None:
+    def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*TRAINYARD, *arguments, "--home", str(tmp_path)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+
+    refused = typed("serve", "--port", "0")
+    assert refused.returncode != 0
+    assert "Run `trainyard migrate`" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    for _ in range(2):
+        migrated = typed("migrate")
+        assert (migrated.returncode, migrated.stdout) == (0, "the database is up to date\n")

@@ -133,3 +133,13 @@ def test_a_queued_job_without_a_message_is_found_and_a_cancelled_one_stops(
         jobs.request_cancel(session, endless)
     assert wait_for(store, endless, ended).status == "cancelled"
     assert wait_for(store, behind, ended).status == "succeeded"
+
+
+def test_a_worker_refuses_a_database_that_is_not_its_own(
+    empty_database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path, database_url=empty_database_url, broker_url=redis_url)
+    command = [sys.executable, "-m", "worker"]
+    done = subprocess.run(command, env=settings.environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "trainyard migrate" in done.stderr and "Traceback" not in done.stderr
