@@ -142,12 +142,34 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
-def _prepare_sqlite(connection: Any, _: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # BEGIN is ours to say: the driver's own comes too late and is deferred
     # Only a file without a page yet can become one that shrinks, and in any other this waits for the write lock.
     new = connection.execute("PRAGMA page_count").fetchone() == (0,)
     for pragma in ("auto_vacuum = INCREMENTAL", *SQLITE_PRAGMAS) if new else SQLITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}").close()
+        _set_pragma(connection, pragma)
+
+
+def _set_pragma(connection: sqlite3.Connection, pragma: str) -> None:
+    """Set one PRAGMA, again while others hold the file.
+
+    Turning a file to WAL makes a reader a writer, and there SQLite answers "locked" at once, whatever the busy
+    timeout says: two who did so together would wait for each other for ever.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}").close()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(random.uniform(*BETWEEN_TRIES))
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -183,7 +205,7 @@ def _has_begun(driver: sqlite3.Connection) -> bool:
     try:
         driver.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+        if not _is_busy(error):
             raise Unavailable(f"The database does not answer: {_first_line(error)}.") from error
         return False
     return True
