@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from service.blocks.activations import Activation
+from service.blocks.averaging import Averaging
 from service.blocks.base import Block, Strict
 from service.blocks.initializers import Initializer
 from service.blocks.layers import Layer
@@ -31,6 +32,7 @@ FAMILIES: tuple[type[Block], ...] = (
     Metric,
     Optimizer,
     Schedule,
+    Averaging,
     Preprocessing,
 )
 """The families, in the order in which people meet them."""

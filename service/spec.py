@@ -7,6 +7,7 @@ import orjson
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from service.blocks.activations import AnyActivation
+from service.blocks.averaging import AnyAveraging
 from service.blocks.base import Strict
 from service.blocks.initializers import AnyInitializer
 from service.blocks.layers import AnyLayer
@@ -70,6 +71,8 @@ class RegularizationSpec(Strict):
     """Stop when a metric no longer gets better; default: train all epochs."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Scale the gradient down to this Euclidean norm when it is larger."""
+    clip_value: Annotated[float, Field(gt=0)] | None = None
+    """Cut every number of the gradient off at this size, before `clip_norm`."""
 
 
 class DataSpec(Strict):
@@ -106,8 +109,14 @@ class TrainingSpec(Strict):
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Passes over the training rows."""
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
-    """Rows in one step."""
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"], Says('a whole number from 1 to 1,000,000, or "all"')
+    ] = 32
+    """Rows in one batch; 1: stochastic gradient descent; "all": batch gradient descent on all training rows."""
+    accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Batches whose gradients are put together for one step: memory of one batch, gradient of many."""
+    averaging: AnyAveraging | None = None
+    """Average of the weights along the way, which is then validated and kept; default: the weights themselves."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -118,6 +127,10 @@ class TrainingSpec(Strict):
     """Also store `batch_loss` and `learning_rate` every so many steps."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] | None = None
     """Seconds between checkpoints (at epoch ends); default: the server's setting; 0: at every epoch's end."""
+
+    def rows_of_batch(self, rows: int) -> int:
+        """Return the rows of one batch when there are `rows` to train on."""
+        return rows if self.batch_size == "all" else self.batch_size
 
 
 class JobSpec(Strict):

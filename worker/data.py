@@ -26,6 +26,19 @@ from service.store.tables import Dataset
 Index = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows: `x` [rows, *input], `y` [rows] or [rows, columns], `weight` [rows] what each counts in the loss."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+
+    def __getitem__(self, rows: slice | Tensor) -> "Batch":
+        """Return some of the rows."""
+        return Batch(self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows])
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """All rows as tensors on one device, and which of them train, validate and test.
@@ -43,16 +56,23 @@ class TrainingData:
     target: TargetCodec
     outputs: int
     columns: list[dict[str, Any]]
+    weight: Tensor | None = None
+    """What each row counts in the loss, float32 [rows], of mean 1 over the training rows; None: all alike."""
 
     @property
     def input_shape(self) -> Shape:
         """Shape of a row as the network sees it."""
         return self.features.input_shape
 
+    def rows(self, index: Tensor) -> Batch:
+        """Return the rows at `index`."""
+        return Batch(self.x, self.y, self.weight)[index]
+
     def to(self, device: torch.device | str) -> "TrainingData":
         """Return the same data with its tensors on the device."""
         names = ("x", "y", "train", "validation", "test")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        weight = None if self.weight is None else self.weight.to(device)
+        return replace(self, weight=weight, **{name: getattr(self, name).to(device) for name in names})
 
     def preprocessing(self) -> dict[str, Any]:
         """Return, as JSON values, what a model needs to read raw rows and to answer in the target's own units."""

@@ -53,14 +53,14 @@ class Noise(Protocol):
 
 
 class StepNoise:
-    """Noise of one training step: a function of (seed, step, layer)."""
+    """Noise of one training step: a function of (seed, step, part, layer); a part is one of the step's batches."""
 
-    def __init__(self, seed: int, step: int, device: torch.device) -> None:
-        self.seed, self.step, self.device = seed, step, device
+    def __init__(self, seed: int, step: int, device: torch.device, part: int = 0) -> None:
+        self.seed, self.step, self.device, self.part = seed, step, device, part
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return bits that every row of the batch has for itself."""
-        return bits16(shape, generator(self.seed, "dropout", self.step, key, device=self.device))
+        return bits16(shape, generator(self.seed, "dropout", self.step, self.part, key, device=self.device))
 
 
 class StochasticModule(nn.Module):

@@ -38,10 +38,10 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None
     original = Step.__call__
 
     def arrange(number: int, action: Callable[[], None]) -> None:
-        def call(self: Any, x: Any, y: Any, step: int) -> Any:
+        def call(self: Any, batch: Any, step: int) -> Any:
             if step == number:
                 action()
-            return original(self, x, y, step)
+            return original(self, batch, step)
 
         monkeypatch.setattr(Step, "__call__", call)
 

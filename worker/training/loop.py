@@ -1,8 +1,8 @@
 """Epochs and batches: what runs between the first step and the last."""
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor
 from service.blocks.metrics import Metric
 from service.errors import NonFiniteLoss
 from service.network import Network
-from service.randomness import permutation
 from service.spec import JobSpec
 from worker.data import TrainingData
 from worker.lease import Lease, LeaseLost, Wish
-from worker.training.checkpoints import MODEL, Snapshot, Tensors, pack, unpack
+from worker.training.averaging import WeightAverage
+from worker.training.batches import Batches
+from worker.training.checkpoints import AVERAGE, MODEL, Snapshot, Tensors, cpu, pack, part, unpack
 from worker.training.evaluate import evaluate
+from worker.training.plateau import Plateau
 from worker.training.recorder import Recorder
 from worker.training.step import Step
 from worker.training.stopping import Stopping
@@ -24,8 +26,6 @@ from worker.training.tally import Tally, Units
 
 SCAN_STEPS = 32
 """Steps between looks at the losses, each of which waits for the device."""
-GATHER_BYTES = 256 * 1024 * 1024
-"""Data that is put into the epoch's order in one go; larger data is gathered batch by batch."""
 Values = dict[str, dict[str, float]]
 
 
@@ -45,6 +45,7 @@ class Loop:
         spec: JobSpec,
         network: Network,
         data: TrainingData,
+        batches: Batches,
         step: Step,
         lease: Lease,
         recorder: Recorder,
@@ -53,10 +54,13 @@ class Loop:
     ) -> None:
         self.spec, self.network, self.data, self.take_step = spec, network, data, step
         self.lease, self.recorder, self.metrics, self.units = lease, recorder, list(metrics), units
-        self.device = data.x.device
+        self.device, self.batches = data.x.device, batches
         self.epoch = self.step = self.batch = self.rows = 0
         self.tally = self.new_tally()
         self.stopping = Stopping.of(spec, self.metrics, len(data.validation) > 0)
+        self.plateau = Plateau.of(spec, self.metrics, len(data.validation) > 0)
+        averaging = spec.training.averaging
+        self.average = WeightAverage(averaging, network, step.horizon) if averaging else None
         self.values: Values = {}
         self.best: Tensors | None = None
         self.best_step = 0
@@ -99,32 +103,22 @@ class Loop:
             raise Interrupted(wish)
 
     def _train_epoch(self) -> None:
-        for x, y in self._batches():
+        for batch in self.batches.of(self.epoch, self.batch):
             self.check_wish()
-            loss, output = self.take_step(x, y, self.step)
+            loss, output = self.take_step(batch, self.step)
             self._losses[len(self._unscanned)] = loss
-            self._unscanned.append(len(y))
-            self.tally.add(output, y)
+            self._unscanned.append(len(batch.y))
+            self.tally.add(output, batch.y)
             self.step += 1
             self.batch += 1
-            self.rows += len(y)
+            self.rows += len(batch.y)
+            if self.average:
+                self.average.after_step(self.step)
             if len(self._unscanned) == SCAN_STEPS:
                 self._scan()
                 if self.recorder.due():
                     self.recorder.flush(self.epoch, self.step, self.rows)
         self._scan()
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = permutation(len(self.data.train), self.spec.training.seed, "order", self.epoch).to(self.device)
-        index = self.data.train[order]
-        size, x, y = self.spec.training.batch_size, self.data.x, self.data.y
-        count = steps_per_epoch(len(index), size, self.network.has_batch_norm)
-        whole = x[0].numel() * x.element_size() * len(index) <= GATHER_BYTES
-        if whole:
-            x, y = x[index], y[index]
-        for batch in range(self.batch, count):
-            rows = slice(batch * size, (batch + 1) * size)
-            yield (x[rows], y[rows]) if whole else (x[index[rows]], y[index[rows]])
 
     def _scan(self) -> None:
         """Look at the losses since the last look: all must be finite; they go into the tally and the log."""
@@ -155,8 +149,12 @@ class Loop:
         self.values = {"train": train, **({"validation": validation} if validation else {})}
         for split, found in self.values.items():
             self.recorder.add(split, self.epoch, self.step, found)
+        if self.plateau:
+            self.plateau.see(self.values)
+            self.take_step.reduction = self.plateau.factor
         if self.stopping and self.stopping.better(self.epoch, self.values):
-            self.best = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+            averages = self.average.tensors() if self.average else {}
+            self.best = {k: v.detach().clone() for k, v in (self.network.state_dict() | averages).items()}
             self.best_step, self.best_values = self.step, self.values
         if self.recorder.due():
             self.recorder.flush(self.epoch, self.step, self.rows)
@@ -174,7 +172,8 @@ class Loop:
         """Return loss and metrics on the rows at `index`, in prediction mode."""
         self.take_step.end()
         try:
-            return evaluate(self.network, self.data.x[index], self.data.y[index], self.new_tally(), between)
+            with self.average.in_place() if self.average else nullcontext():
+                return evaluate(self.network, self.data.rows(index), self.new_tally(), between)
         finally:
             self.take_step.begin()
 
@@ -182,6 +181,8 @@ class Loop:
         """Return this moment of the run."""
         at_best = self.stopping is not None and self.stopping.best_epoch == self.epoch > 0 and not self.batch
         best_epoch = self.stopping.best_epoch if self.stopping else 0
+        tensors, kept = pack(self.network, self.take_step.optimizer)
+        averages = self.average.tensors() if self.average else {}
         state = {
             "epoch": self.epoch,
             "step": self.step,
@@ -189,6 +190,9 @@ class Loop:
             "rows": self.rows,
             "tally": self.tally.state(),
             "stopping": self.stopping.state() if self.stopping else None,
+            "plateau": self.plateau.state() if self.plateau else None,
+            "averaged": self.average.count if self.average else 0,
+            "optimizer": kept,
             "best_epoch": best_epoch,
             "best_step": self.best_step,
             "best_values": self.best_values,
@@ -199,7 +203,7 @@ class Loop:
             epoch=self.epoch,
             step=self.step,
             rows=self.rows,
-            tensors=pack(self.network, self.take_step.optimizer),
+            tensors=tensors | cpu({f"{AVERAGE}{name}": value for name, value in averages.items()}),
             state=state,
             metrics=self.values,
             is_best=at_best,
@@ -216,32 +220,20 @@ class Loop:
         self.tally.restore(state["tally"], self.device)
         if self.stopping:
             self.stopping.restore(state["stopping"])
-        unpack(tensors, self.network, self.take_step.optimizer)
+        if self.plateau:
+            self.plateau.restore(state["plateau"])
+            self.take_step.reduction = self.plateau.factor
+        if self.average:
+            self.average.restore(state["averaged"], part(tensors, AVERAGE))
+        unpack(tensors, state["optimizer"], self.network, self.take_step.optimizer)
         self.best = None if best is None else {k: v.to(self.device) for k, v in best.items()}
 
     def restore_best(self) -> Values:
         """Put the weights of the best epoch back where there are any; return the values that go with the weights."""
+        if self.average:
+            self.average.settle()
+            self.average = None
         if self.best is None:
             return self.values
         self.network.load_state_dict(self.best)
         return self.best_values
-
-
-def steps_per_epoch(rows: int, batch_size: int, has_batch_norm: bool) -> int:
-    """Return the steps of an epoch; a last batch of one row has no variance for batch norm and is left out."""
-    lonely = has_batch_norm and rows % batch_size == 1 and rows > 1
-    return rows // batch_size if lonely else -(-rows // batch_size)
-
-
-def every(seconds: float) -> Callable[[], bool]:
-    """Return a clock that says yes once `seconds` have passed since it last said so."""
-    said = time.monotonic()
-
-    def due() -> bool:
-        nonlocal said
-        if time.monotonic() - said < seconds:
-            return False
-        said = time.monotonic()
-        return True
-
-    return due

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -27,8 +28,9 @@ from service.summary import summarize
 from worker.data import TrainingData, load
 from worker.device import choose_device, use_threads
 from worker.lease import Lease, LeaseLost
+from worker.training.batches import Batches
 from worker.training.checkpoints import Checkpoints
-from worker.training.loop import Interrupted, Loop, every, steps_per_epoch
+from worker.training.loop import Interrupted, Loop
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
 from worker.training.step import Step
@@ -122,13 +124,13 @@ class Run:
         network = build_network(
             spec.network, spec.regularization, data.input_shape, data.outputs, self.settings.max_parameters
         )
-        use_threads(summarize(network).multiply_adds * spec.training.batch_size, self.settings.threads_of_a_job)
+        batches = Batches(data, spec.training, network.has_batch_norm)
+        use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
         network = materialize(network, spec.training.seed).to(self.device)
-        steps = steps_per_epoch(len(data.train), spec.training.batch_size, network.has_batch_norm)
-        horizon = Horizon(steps, steps * spec.training.epochs)
-        step = Step(network, spec, self.device, horizon)
+        horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
+        step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
-        return Loop(spec, network, data, step, self.lease, recorder, spec.metrics, self._units())
+        return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
 
     def _units(self) -> Units | None:
         if self.data.target.classes is not None:
@@ -182,3 +184,17 @@ class Run:
                 events.add(session, self.job.id, "early_stopping", message, attempt=self.job.attempt)
             if not jobs.succeed(session, self.job.id, self.job.attempt, model.id, proof):
                 raise Interrupted(lease.wish or "cancel")
+
+
+def every(seconds: float) -> Callable[[], bool]:
+    """Return a clock that says yes once `seconds` have passed since it last said so."""
+    said = time.monotonic()
+
+    def due() -> bool:
+        nonlocal said
+        if time.monotonic() - said < seconds:
+            return False
+        said = time.monotonic()
+        return True
+
+    return due

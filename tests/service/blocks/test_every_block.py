@@ -243,10 +243,18 @@ def test_optimizer_goes_downhill_and_resumes_with_the_same_bits(block: type[Opti
     config = block.model_validate({**smallest(block), "learning_rate": 0.05})
 
     def steps(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> float:
-        for _ in range(5):
+        def look() -> torch.Tensor:
             optimizer.zero_grad()
-            torch.stack([p.square().sum() for p in parameters]).sum().backward()
-            optimizer.step()
+            loss = torch.stack([p.square().sum() for p in parameters]).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(5):
+            if config.searches:
+                optimizer.step(look)  # type: ignore[arg-type]
+            else:
+                look()
+                optimizer.step()
         return float(sum(p.detach().square().sum() for p in parameters))
 
     through = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3))]
@@ -267,10 +275,22 @@ def test_optimizer_tells_how_much_it_keeps(block: type[Optimizer]) -> None:
         config = block.model_validate({**smallest(block), **extra})
         weight = nn.Parameter(torch.ones(5, 7))
         optimizer = config.build([weight])
-        weight.sum().backward()
-        optimizer.step()
-        kept = [v for v in optimizer.state[weight].values() if isinstance(v, torch.Tensor) and v.shape == weight.shape]
-        assert config.state_tensors == len(kept)
+
+        def look(weight: nn.Parameter = weight) -> torch.Tensor:
+            weight.grad = None
+            loss = (weight - torch.arange(35.0).view(5, 7)).pow(4).sum()
+            loss.backward()
+            return loss
+
+        look()
+        for _ in range(1 if not config.searches else 5):
+            optimizer.step(look if config.searches else None)  # type: ignore[arg-type]
+        entries = [
+            v for entry in optimizer.state[weight].values() for v in (entry if isinstance(entry, list) else [entry])
+        ]
+        kept = [v for v in entries if isinstance(v, torch.Tensor) and v.numel() == weight.numel()]
+        # A search keeps as many steps as it has taken, up to its history.
+        assert len(kept) <= config.state_tensors if config.searches else len(kept) == config.state_tensors
 
 
 @cases(Schedule)

@@ -22,6 +22,21 @@ OPTIMIZERS: list[dict[str, Any]] = [
     {"type": "adam"},
     {"type": "nadam"},
     {"type": "adamw"},
+    {"type": "adadelta"},
+    {"type": "adamax"},
+    {"type": "amsgrad"},
+    {"type": "lion", "weight_decay": 0.1},
+]
+WAYS: list[dict[str, Any]] = [
+    {"optimizer": "lbfgs", "training": {"batch_size": "all", "epochs": 30}},
+    {"training": {"batch_size": "all", "epochs": 30}, "optimizer": {"type": "sgd", "momentum": 0.9}},
+    {"training": {"batch_size": 4, "accumulate": 4}},
+    {"training": {"averaging": {"type": "ema", "decay": 0.9}}},
+    {"training": {"averaging": {"type": "swa", "start": 0.3}}},
+    {"training": {"averaging": {"type": "swa", "start": 0.3}}, "data": {"split": {"validation": 0.0}}},
+    {"schedule": {"type": "reduce_on_plateau", "patience": 1, "min_delta": 0.3, "gamma": 0.5}},
+    {"schedule": {"type": "simulated_annealing", "temperature": 0.01}},
+    {"regularization": {"clip_value": 0.01, "clip_norm": 0.05, "early_stopping": {"patience": 2}}},
 ]
 
 
@@ -63,17 +78,30 @@ def test_the_same_spec_data_and_seed_give_the_same_bits_and_another_seed_others(
 def test_a_run_given_back_at_any_step_ends_with_the_bits_of_an_undisturbed_one(
     optimizer: str | dict[str, Any], step: int, sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
 ) -> None:
-    spec = changed(optimizer=optimizer)
-    whole = queue(sqlite_store, wine, spec)
-    attempt(sqlite_store, settings, whole)
+    ends_with_the_same_bits(changed(optimizer=optimizer), step, sqlite_store, settings, wine, at_step)
 
-    broken = queue(sqlite_store, wine, spec)
+
+def ends_with_the_same_bits(
+    spec: dict[str, Any], step: int, store: Store, settings: Settings, data: Dataset, at_step: AtStep
+) -> None:
+    whole = queue(store, data, spec)
+    attempt(store, settings, whole)
+
+    broken = queue(store, data, spec)
     at_step(step, draining.drain)
-    assert attempt(sqlite_store, settings, broken).status == "queued"
+    assert attempt(store, settings, broken).status == "queued"
     draining.resume()
     at_step(-1, draining.drain)
-    attempt(sqlite_store, settings, broken)
-    assert outcome(sqlite_store, broken) == outcome(sqlite_store, whole)
+    attempt(store, settings, broken)
+    assert outcome(store, broken) == outcome(store, whole)
+
+
+@pytest.mark.parametrize("sections", WAYS, ids=str)
+@pytest.mark.parametrize("step", [16, 21])
+def test_every_way_of_training_goes_on_with_the_same_bits(
+    sections: dict[str, Any], step: int, sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    ends_with_the_same_bits(changed(**sections), step, sqlite_store, settings, wine, at_step)
 
 
 def test_an_attempt_that_dies_without_a_word_is_gone_on_with_from_its_last_checkpoint(
