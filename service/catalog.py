@@ -21,6 +21,7 @@ from service.blocks.losses import Loss
 from service.blocks.metrics import Metric
 from service.blocks.optimizers import Optimizer
 from service.blocks.preprocessing import Preprocessing
+from service.blocks.pretraining import Pretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import Schedule
 
@@ -33,6 +34,7 @@ FAMILIES: tuple[type[Block], ...] = (
     Optimizer,
     Schedule,
     Averaging,
+    Pretraining,
     Preprocessing,
 )
 """The families, in the order in which people meet them."""

@@ -15,6 +15,7 @@ from service.blocks.losses import AnyLoss
 from service.blocks.metrics import DEFAULT_METRICS, AnyMetric
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
+from service.blocks.pretraining import AnyPretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
 from service.blocks.values import Says
@@ -146,6 +147,8 @@ class JobSpec(Strict):
     """The rule that moves the weights."""
     schedule: AnySchedule = Field(default="constant")  # type: ignore[assignment]
     """How the learning rate changes."""
+    pretrain: AnyPretraining | None = None
+    """What happens to the hidden layers before training, without labels; default: nothing."""
     regularization: RegularizationSpec = RegularizationSpec()
     """What keeps the network from overfitting."""
     data: DataSpec

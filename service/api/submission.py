@@ -10,6 +10,7 @@ from service.data.pipeline import check_columns, input_shape_of, target_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.network import Network, build_network
+from service.network.beliefs import belief_stack
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
 from service.store import datasets, jobs
@@ -63,7 +64,7 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
     found = check_columns(spec, columns, dataset.rows)
     if found:
         raise InvalidSpec(draft.trusted(found, [column.name for column in columns]))
-    if not draft.sound("network", "regularization", "loss", "data"):
+    if not draft.sound("network", "pretrain", "regularization", "loss", "data"):
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
     return Submission(spec, dataset, build(service, spec, shape, outputs), shape, outputs)
@@ -75,7 +76,10 @@ def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int) -> Networ
     Raises:
         InvalidSpec: A layer cannot take what arrives, or there are too many parameters.
     """
-    return build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
+    network = build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
+    if spec.pretrain is not None:
+        belief_stack(spec.network, network)
+    return network
 
 
 def find_dataset(service: Backend, dataset_id: str) -> Dataset:

@@ -56,6 +56,8 @@ class Loop:
         self.lease, self.recorder, self.metrics, self.units = lease, recorder, list(metrics), units
         self.device, self.batches = data.x.device, batches
         self.epoch = self.step = self.batch = self.rows = 0
+        self.pretrained = 0
+        """Layers whose pre-training is done."""
         self.tally = self.new_tally()
         self.stopping = Stopping.of(spec, self.metrics, len(data.validation) > 0)
         self.plateau = Plateau.of(spec, self.metrics, len(data.validation) > 0)
@@ -188,6 +190,7 @@ class Loop:
             "step": self.step,
             "batch": self.batch,
             "rows": self.rows,
+            "pretrained": self.pretrained,
             "tally": self.tally.state(),
             "stopping": self.stopping.state() if self.stopping else None,
             "plateau": self.plateau.state() if self.plateau else None,
@@ -217,6 +220,7 @@ class Loop:
         self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]
         self.rows, self.values = state["rows"], state["values"]
         self.best_step, self.best_values = state["best_step"], state["best_values"]
+        self.pretrained = state["pretrained"]
         self.tally.restore(state["tally"], self.device)
         if self.stopping:
             self.stopping.restore(state["stopping"])

@@ -31,6 +31,7 @@ from worker.lease import Lease, LeaseLost
 from worker.training.batches import Batches
 from worker.training.checkpoints import Checkpoints
 from worker.training.loop import Interrupted, Loop
+from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
 from worker.training.step import Step
@@ -101,6 +102,7 @@ class Run:
         wanted = self.spec.training.checkpoint_seconds
         due = every(self.settings.checkpoint_seconds if wanted is None else wanted)
         try:
+            self._pretrain()
             self.loop.run(lambda: self._checkpoint() if due() and not self.loop.finished else None)
         except Interrupted:
             self._checkpoint()
@@ -131,6 +133,17 @@ class Run:
         step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
         return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
+
+    def _pretrain(self) -> None:
+        loop, x = self.loop, self.data.x[self.data.train]
+        for found in pretrain(self.spec, loop.network, x, loop.batches.rows_of_batch, loop.pretrained, loop.check_wish):
+            loop.pretrained += 1
+            self._checkpoint()
+            first, last = found.errors[0], found.errors[-1]
+            message = f"Pre-trained {found.layer}: its reconstruction error went from {first:.4g} to {last:.4g}."
+            with self.lease.write() as session:
+                data = {"layer": found.layer, "reconstruction_errors": found.errors}
+                events.add(session, self.job.id, "pretrained", message, attempt=self.job.attempt, data=data)
 
     def _units(self) -> Units | None:
         if self.data.target.classes is not None:
