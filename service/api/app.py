@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
 from service.api.access import Access
 from service.api.deps import Backend
+from service.api.extension import ExtendRequest
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
@@ -70,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest)
+    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
 

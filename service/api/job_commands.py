@@ -1,15 +1,18 @@
 """`/v1/jobs/{id}/...`: what a person may ask of a job. Every command is answered at once, and may be given again."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
 from service.api.answers.jobs import Job
-from service.api.deps import Backend, Service, known_query
-from service.api.openapi import errors
+from service.api.bodies import read_json
+from service.api.deps import Backend, JsonBody, Service, known_query
+from service.api.extension import ExtendRequest, extended
+from service.api.openapi import BODY_ERRORS, errors, json_request
 from service.api.parameters import JobId
-from service.errors import InvalidInput, NotFound, WrongState
-from service.store import commands, waiting
+from service.errors import InvalidInput, InvalidSpec, NotFound, WrongState
+from service.store import commands, extensions, jobs, waiting
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
+EXAMPLES = {"longer, with smaller steps": {"epochs": 20, "settings": {"optimizer.learning_rate": 0.0001}}}
 ERRORS = errors(NotFound, WrongState, InvalidInput)
 
 
@@ -47,6 +50,31 @@ def kill_job(service: Service, job_id: JobId) -> Job:
 def retry_job(service: Service, job_id: JobId) -> Job:
     """Queue a job that has failed or was cancelled again; it goes on from its last checkpoint where it has one."""
     return _give(service, job_id, "retry")
+
+
+@router.post(
+    "/{job_id}/extend",
+    status_code=202,
+    summary="Train a job longer",
+    responses=errors(*BODY_ERRORS, NotFound, WrongState, InvalidSpec, InvalidInput),
+    openapi_extra=json_request(ExtendRequest, "How much longer, and what to change.", EXAMPLES),
+)
+def extend_job(service: Service, job_id: JobId, body: JsonBody, response: Response) -> Job:
+    """Queue a job that goes on from the end of one that has succeeded, which stays as it is.
+
+    The new job begins with the checkpoints and the metrics of the old one, its `parent`. Asking for the same again is
+    answered with the same job.
+    """
+    request = read_json(body, ExtendRequest)
+    with service.store.read() as session:
+        parent = jobs.get(session, job_id)
+    spec, sha256 = extended(service, parent, request)
+    with service.store.begin() as session:
+        row = extensions.extend(session, job_id, spec=spec.canonical(), spec_sha256=sha256, epochs=spec.training.epochs)
+        job = Job.of(row, waiting.positions(session, [row.id]).get(row.id))
+    service.queue.enqueue(job.id)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
 
 
 def _give(service: Backend, job_id: str, name: str) -> Job:

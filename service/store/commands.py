@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound, WrongState
+from service.errors import WrongState
 from service.store import datasets, jobs
 from service.store.states import TERMINAL, move
 from service.store.tables import Job
@@ -80,14 +80,7 @@ def give(session: Session, job_id: str, name: str) -> Job:
         return job
     fresh: dict[str, Any] = {}
     if job.status in TERMINAL:
-        _hold_data(session, job)
+        datasets.hold_for(session, job)
         fresh = {"lost": 0, "error_code": None, "error_message": None, "finished_at": None}
     message = command.messages[target]
     return move(session, job_id, target, message, event=command.event, **fresh) or job
-
-
-def _hold_data(session: Session, job: Job) -> None:
-    try:
-        datasets.hold(session, job.dataset)
-    except NotFound as error:
-        raise WrongState(f"Job {job.id} cannot train again: its data set {job.dataset} was deleted.") from error

@@ -64,6 +64,7 @@ def insert(
     seed: int,
     name: str | None = None,
     total_epochs: int | None = None,
+    parent: str | None = None,
 ) -> Job:
     """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile."""
     job = Job(
@@ -75,6 +76,7 @@ def insert(
         data_sha256=data_sha256,
         seed=seed,
         total_epochs=total_epochs,
+        parent=parent,
     )
     session.add(job)
     session.flush()

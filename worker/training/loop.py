@@ -224,7 +224,7 @@ class Loop:
         self.tally.restore(state["tally"], self.device)
         if self.stopping:
             self.stopping.restore(state["stopping"])
-        if self.plateau:
+        if self.plateau and state["plateau"]:
             self.plateau.restore(state["plateau"])
             self.take_step.reduction = self.plateau.factor
         if self.average:

@@ -155,7 +155,7 @@ class Run:
         return Units(scale.to(self.device), shift.to(self.device))
 
     def _resume(self) -> None:
-        if self.job.attempt == 1:
+        if self.job.attempt == 1 and self.job.parent is None:
             return
         found = self.checkpoints.resume()
         if found is not None:

@@ -55,3 +55,5 @@ class Stopping:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
+        if self.exhausted:
+            self.waited = 0  # whoever goes on from here wants more epochs, whatever was seen before

@@ -80,6 +80,8 @@ class Job(Answer):
     """How far the job has come."""
     attempt: Count
     """How many times a worker has taken the job up."""
+    parent: str | None
+    """Id of the job that this one goes on from; null where it began from the start."""
     error: JobError | None
     """Why the job failed; null unless it has."""
     receipt: JsonObject | None
@@ -108,6 +110,7 @@ class Job(Answer):
             model=job.model,
             progress=Progress.of(job),
             attempt=job.attempt,
+            parent=job.parent,
             error=JobError(code=job.error_code or "", message=job.error_message or "") if failed else None,
             receipt=job.receipt,
             created_at=job.created_at,
