@@ -127,7 +127,15 @@ class TrainingSpec(Strict):
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Also store `batch_loss` and `learning_rate` every so many steps."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] | None = None
-    """Seconds between checkpoints (at epoch ends); default: the server's setting; 0: at every epoch's end."""
+    """Seconds between checkpoints; default: the server's setting; 0: at every epoch's end."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
+    """Also store a checkpoint after every so many steps."""
+    keep_every_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Store a checkpoint at the end of every so many epochs and keep it; others go when a later one is there."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time that one attempt may train; one that needs longer stores a checkpoint and fails."""
+    max_step_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time that one step may take; a longer one fails the job."""
 
     def rows_of_batch(self, rows: int) -> int:
         """Return the rows of one batch when there are `rows` to train on."""

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -157,7 +158,7 @@ class Metric(Table):
 
 
 class Checkpoint(Table):
-    """Where a run can go on from. `last` and `best` say why it is kept."""
+    """Where a run can go on from. `last`, `best` and `kept` (asked for by the job) say why it is there."""
 
     __tablename__ = "checkpoints"
     id_prefix: ClassVar[str] = "ckpt"
@@ -168,6 +169,7 @@ class Checkpoint(Table):
     step: Mapped[int] = mapped_column(BigInteger)
     last: Mapped[bool] = mapped_column(Boolean)
     best: Mapped[bool] = mapped_column(Boolean)
+    kept: Mapped[bool] = mapped_column(Boolean, server_default=false())
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
     size: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[dict[str, Any]]

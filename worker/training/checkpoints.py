@@ -44,6 +44,8 @@ class Snapshot:
     best: Tensors | None
     best_epoch: int
     best_step: int
+    kept: bool = False
+    """Whether the job asked for this one to stay."""
 
 
 def pack(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Tensors, State]:
@@ -143,6 +145,7 @@ class Checkpoints:
             metrics=snapshot.metrics,
             last=True,
             best=snapshot.is_best,
+            kept=snapshot.kept,
         )
         self._saved_best_epoch = snapshot.best_epoch
 

@@ -79,8 +79,14 @@ class Loop:
         """True when all epochs are trained or patience has run out."""
         return self.epoch >= self.spec.training.epochs or bool(self.stopping and self.stopping.exhausted)
 
-    def run(self, at_epoch_end: Callable[[], None]) -> None:
-        """Train to the end; `at_epoch_end` is called after every epoch.
+    @property
+    def keeps(self) -> bool:
+        """True at the end of an epoch whose checkpoint is to stay."""
+        every = self.spec.training.keep_every_epochs
+        return every is not None and not self.batch and self.epoch > 0 and self.epoch % every == 0
+
+    def run(self, between: Callable[[bool], None]) -> None:
+        """Train to the end; `between` is called now and then between steps, with True at the end of every epoch.
 
         Raises:
             Interrupted: Somebody wishes the run to end; `snapshot` can be taken.
@@ -90,13 +96,14 @@ class Loop:
         self.take_step.begin()
         self.recorder.start(self.step)
         while not self.finished:
-            self._train_epoch()
+            self._train_epoch(between)
             self._end_epoch()
-            at_epoch_end()
+            between(True)
         self.take_step.end()
 
     def check_wish(self) -> None:
         """End the run here if somebody wishes so."""
+        self.lease.at_step()
         wish = self.lease.wish
         if wish == "fenced":
             raise LeaseLost(self.lease.job_id)
@@ -104,7 +111,8 @@ class Loop:
             self._scan()
             raise Interrupted(wish)
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self, between: Callable[[bool], None]) -> None:
+        checkpoint_steps = self.spec.training.checkpoint_steps
         for batch in self.batches.of(self.epoch, self.batch):
             self.check_wish()
             loss, output = self.take_step(batch, self.step)
@@ -116,10 +124,13 @@ class Loop:
             self.rows += len(batch.y)
             if self.average:
                 self.average.after_step(self.step)
-            if len(self._unscanned) == SCAN_STEPS:
+            wanted = checkpoint_steps is not None and self.step % checkpoint_steps == 0
+            if wanted or len(self._unscanned) == SCAN_STEPS:
                 self._scan()
                 if self.recorder.due():
                     self.recorder.flush(self.epoch, self.step, self.rows)
+                if self.batch < self.batches.steps:
+                    between(False)
         self._scan()
 
     def _scan(self) -> None:
@@ -213,6 +224,7 @@ class Loop:
             best=best,
             best_epoch=best_epoch,
             best_step=self.best_step,
+            kept=self.keeps,
         )
 
     def restore(self, state: Mapping[str, Any], tensors: Tensors, best: Tensors | None) -> None:

@@ -14,6 +14,7 @@ from service.errors import (
     NonFiniteLoss,
     NotFound,
     OutOfMemory,
+    TimeLimit,
     TrainingFailed,
     Unavailable,
 )
@@ -103,10 +104,23 @@ class Run:
         """Go on from the last checkpoint, or begin; train; finish."""
         self._resume()
         wanted = self.spec.training.checkpoint_seconds
-        due = every(self.settings.checkpoint_seconds if wanted is None else wanted)
+        seconds = self.settings.checkpoint_seconds if wanted is None else wanted
+        due = every(seconds)
+
+        self.lease.limit_step(self.spec.training.max_step_seconds)
+
+        def between(epoch_ended: bool) -> None:
+            self._check_time()
+            steps = self.spec.training.checkpoint_steps
+            by_steps = steps is not None and self.loop.step % steps == 0
+            # 0 seconds stands for the ends of epochs, not for every look.
+            by_time = (epoch_ended or seconds > 0) and due()
+            if (by_steps or by_time or (epoch_ended and self.loop.keeps)) and not self.loop.finished:
+                self._checkpoint()
+
         try:
             self._pretrain()
-            self.loop.run(lambda: self._checkpoint() if due() and not self.loop.finished else None)
+            self.loop.run(between)
         except Interrupted:
             self._checkpoint()
             raise
@@ -115,6 +129,13 @@ class Run:
             self.loop.recorder.flush(self.loop.epoch, self.loop.step, self.loop.rows)
             raise
         self._finish()
+
+    def _check_time(self) -> None:
+        limit = self.spec.training.max_seconds
+        if limit is not None and time.monotonic() - self.began > limit and not self.loop.finished:
+            self._checkpoint()
+            done = f"{self.loop.epoch} of {self.spec.training.epochs} epochs are done"
+            raise TimeLimit(f"The attempt took longer than training.max_seconds, {limit:g} s; {done}. Retry goes on.")
 
     def _load(self) -> TrainingData:
         try:

@@ -210,6 +210,8 @@ class Checkpoint(Answer):
     """Whether it is the newest, from which a lost run goes on."""
     best: bool
     """Whether it holds the best weights so far."""
+    kept: bool
+    """Whether the job asked for it to stay (`training.keep_every_epochs`)."""
     size: Count
     """Bytes of weights and optimizer state."""
     sha256: Sha256

@@ -1,6 +1,7 @@
 """One attempt of a job, and runs that are interrupted anywhere and end with the same bits."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,49 @@ def test_without_validation_rows_the_last_weights_are_kept(
     job = attempt(sqlite_store, settings, queue(sqlite_store, wine, spec))
     assert job.receipt is not None and job.receipt["best_epoch"] is None
     assert job.status == "succeeded"
+
+
+def test_checkpoints_come_by_steps_and_those_that_are_kept_stay(
+    sqlite_store: Store, settings: Settings, wine: Dataset
+) -> None:
+    spec = changed(training={"checkpoint_steps": 5, "keep_every_epochs": 2, "checkpoint_seconds": 1000})
+    job = attempt(sqlite_store, settings, queue(sqlite_store, wine, spec))
+    with sqlite_store.read() as session:
+        told = [event.data["step"] for event in events.since(session, job.id) if event.type == "checkpoint"]
+        rows = checkpoints.resumable(session, job.id)
+    assert set(told) == {5, 10, 14, 15, 20, 25, 28, 30, 35, 40}  # 7 steps an epoch; the last is stored with the model
+    assert {row.step for row in rows if row.kept} == {14, 28, 42}
+    assert {row.step for row in rows if row.last} == {42}
+    assert outcome(sqlite_store, job.id)[0] == reference(sqlite_store, settings, wine)
+
+
+def reference(store: Store, settings: Settings, data: Dataset) -> str:
+    """Return the hash of the weights of the plain run."""
+    return outcome(store, attempt(store, settings, queue(store, data, SPEC)).id)[0]
+
+
+def test_a_run_that_takes_too_long_fails_with_a_checkpoint_and_can_be_tried_again(
+    sqlite_store: Store, settings: Settings, wine: Dataset
+) -> None:
+    spec = changed(training={"epochs": 100_000, "max_seconds": 0.5})
+    job_id = queue(sqlite_store, wine, spec)
+    job = attempt(sqlite_store, settings, job_id)
+    assert (job.status, job.error_code) == ("failed", "time_limit")
+    assert "longer than training.max_seconds, 0.5 s" in str(job.error_message)
+    with sqlite_store.begin() as session:
+        first = checkpoints.last(session, job_id)
+        commands.give(session, job_id, "retry")
+    attempt(sqlite_store, settings, job_id)
+    with sqlite_store.read() as session:
+        second = checkpoints.last(session, job_id)
+    assert first is not None and second is not None and second.step > first.step > 0
+
+
+def test_a_step_that_takes_too_long_fails_the_job(
+    sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    job_id = queue(sqlite_store, wine, changed(training={"max_step_seconds": 0.3}))
+    at_step(9, lambda: time.sleep(1.0))
+    job = attempt(sqlite_store, settings, job_id)
+    assert (job.status, job.error_code) == ("failed", "time_limit")
+    assert "training.max_step_seconds, 0.3 s" in str(job.error_message)
