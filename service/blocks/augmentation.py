@@ -73,9 +73,9 @@ def around(middle: float, low: float, high: float) -> Any:
         if _number(value) and 0 <= value <= most:
             return max(low, middle - value), min(high, middle + value)
         if isinstance(value, list | tuple) and len(value) == 2 and all(map(_number, value)):
-            first, last = float(value[0]), float(value[1])
+            first, last = value
             if low <= first <= last <= high:
-                return first, last
+                return float(first), float(last)
         raise PydanticCustomError("range", "must be {allowed}", {"allowed": allowed})
 
     one = {"type": "number", "minimum": low, "maximum": high}

@@ -59,7 +59,8 @@ class RandomCrop(ImageAugmentation):
         rows = (torch.arange(x.shape[2], device=x.device) + down)[:, None, :, None]
         columns = (torch.arange(x.shape[3], device=x.device) + right)[:, None, None, :]
         from_rows, from_columns = self._inside(rows, x.shape[2]), self._inside(columns, x.shape[3])
-        cropped = x.take_along_dim(from_rows, dim=2).take_along_dim(from_columns, dim=3)
+        places = (from_rows * x.shape[3] + from_columns).flatten(2)
+        cropped = x.flatten(2).take_along_dim(places, dim=2).view(x.shape)
         if self.fill_mode != "constant":
             return cropped
         return torch.where((rows == from_rows) & (columns == from_columns), cropped, self.fill_value)
