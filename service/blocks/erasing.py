@@ -4,10 +4,10 @@ Letters: b batch, c channels, h height, w width.
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from service.blocks.augmentation import UNIT, ImageAugmentation, Probability, rectangle, uniform
@@ -38,13 +38,12 @@ class RandomErasing(ImageAugmentation):
     """What is put there, in the units of the preprocessed values; unset: noise, each value drawn uniformly between the
     smallest and the largest of its image."""
 
-    @model_validator(mode="after")
-    def _check_ranges(self) -> Self:
-        for name in ("scale", "ratio"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must go from the smaller number to the larger one")
-        return self
+    @field_validator("scale", "ratio")
+    @classmethod
+    def _smaller_first(cls, ends: list[float]) -> list[float]:
+        if ends[0] > ends[1]:
+            raise ValueError("must go from the smaller number to the larger one")
+        return ends
 
     def apply(self, x: Tensor, source: torch.Generator) -> Tensor:
         erased = self._rectangles(x, source) & (uniform(x, source, UNIT, 1, 1, 1) < self.probability)

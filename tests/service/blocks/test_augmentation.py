@@ -237,7 +237,20 @@ def test_a_range_around_one_reaches_its_bounds() -> None:
     "fields",
     [
         {"type": "random_rotation", "degrees": bad}
-        for bad in (-1, 181, [20, 10], [0], [0, 1, 2], "10", True, [False, True], float("nan"), [0, float("inf")], [0, 10**400], None)
+        for bad in (
+            -1,
+            181,
+            [20, 10],
+            [0],
+            [0, 1, 2],
+            "10",
+            True,
+            [False, True],
+            None,
+            math.nan,
+            [0, math.inf],
+            10**400,
+        )
     ]
     + [
         {"type": "random_zoom", "scale": 1},
