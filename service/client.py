@@ -174,9 +174,13 @@ class Client:
         """Return a job as it is now."""
         return Job.model_validate(self.request("GET", f"/v1/jobs/{job_id}"))
 
+    def command(self, job_id: str, name: str) -> Job:
+        """Have a job paused, resumed, cancelled, killed or retried: `name` is the word for it."""
+        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/{name}"))
+
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop at its next step."""
-        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/cancel"))
+        return self.command(job_id, "cancel")
 
     def watch(self, job_id: str, every: float = POLL_SECONDS) -> Iterator[tuple[Job, list[Metric]]]:
         """Give the job and its new metrics, again and again, until it has ended."""

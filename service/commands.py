@@ -91,10 +91,33 @@ def watch(job: JobId, as_json: AsJson = False, url: Url = None) -> None:
 
 
 @commands.command()
+def pause(job: JobId, url: Url = None) -> None:
+    """Stop a job at its next step, to go on later."""
+    _command(job, "pause", url)
+
+
+@commands.command()
+def resume(job: JobId, url: Url = None) -> None:
+    """Have a paused job go on."""
+    _command(job, "resume", url)
+
+
+@commands.command()
 def cancel(job: JobId, url: Url = None) -> None:
-    """Stop a job."""
-    with _client(url) as client:
-        say(f"{job} is {client.cancel(job).status}")
+    """Stop a job at its next step."""
+    _command(job, "cancel", url)
+
+
+@commands.command()
+def kill(job: JobId, url: Url = None) -> None:
+    """Stop a job at once."""
+    _command(job, "kill", url)
+
+
+@commands.command()
+def retry(job: JobId, url: Url = None) -> None:
+    """Try a job again that has failed or was cancelled, from its last checkpoint."""
+    _command(job, "retry", url)
 
 
 @commands.command()
@@ -165,6 +188,11 @@ def settings_of(**given: Any) -> Settings:
     except ValidationError as error:
         lines = [f"TRAINYARD_{str(e['loc'][0]).upper()}: {e['msg']}; got {e['input']!r}" for e in error.errors()]
         raise ClientError("\n".join(lines)) from error
+
+
+def _command(job: str, name: str, url: str | None) -> None:
+    with _client(url) as client:
+        say(f"{job} is {client.command(job, name).status}")
 
 
 def _client(url: str | None) -> Client:

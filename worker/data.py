@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.blocks.base import Shape
+from service.blocks.class_weights import weights_of
+from service.blocks.losses import ClassLoss
 from service.data.facts import features_of
 from service.data.formats import read_frame
 from service.data.frame import Frame, rows_of, take
 from service.data.pipeline import Features, TargetCodec
-from service.data.profile import ColumnProfile
+from service.data.profile import ColumnProfile, key_of
 from service.errors import InvalidInput, InvalidSpec, Problem
 from service.randomness import generator
 from service.spec import DataSpec, JobSpec
@@ -152,6 +154,7 @@ def prepare(frame: Frame, columns: Sequence[ColumnProfile], spec: JobSpec) -> Tr
         features=features,
         target=target,
         outputs=_outputs(spec, target),
+        weight=_weight(spec, target, y, parts.train),
         columns=[column.shown().model_dump(mode="json") for column in columns],
     )
 
@@ -162,6 +165,15 @@ def _transformed(features: Features, frame: Frame) -> NDArray[np.float32]:
     except InvalidInput as error:
         # What a row of a request did wrong is here a column of the data set that should be left out.
         raise InvalidSpec([replace(problem, path="data.features") for problem in error.problems]) from error
+
+
+def _weight(spec: JobSpec, target: TargetCodec, y: NDArray[Any], train: Index) -> Tensor | None:
+    """Return what each row counts in the loss, by its class."""
+    if not isinstance(spec.loss, ClassLoss) or target.classes is None:
+        return None
+    counts = np.bincount(y[train], minlength=len(target.classes))
+    weights = weights_of(spec.loss.class_weights, [key_of(value) for value in target.classes], counts)
+    return None if weights is None else torch.from_numpy(weights[y].astype(np.float32))
 
 
 def _outputs(spec: JobSpec, target: TargetCodec) -> int:

@@ -11,7 +11,7 @@ from types import FrameType
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import blocks, datasets, health, job_records, jobs, models, networks, openapi, problems
+from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.upload import remove_stale
@@ -38,7 +38,7 @@ next page with `after` set to the last id.
 TAGS = [
     {"name": "datasets", "description": "Files that networks are trained on."},
     {"name": "networks", "description": "What would come of a specification, without training."},
-    {"name": "jobs", "description": "Training runs: submit, watch, cancel."},
+    {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
     {"name": "service", "description": "The service itself."},
 ]
@@ -47,6 +47,7 @@ ROUTERS = (
     networks.router,
     blocks.router,
     jobs.router,
+    job_commands.router,
     job_records.router,
     models.router,
     health.router,

@@ -5,10 +5,10 @@ from difflib import get_close_matches
 
 from service.blocks.augmentation import Augmentation
 from service.blocks.base import Shape
-from service.blocks.losses import Target
+from service.blocks.losses import ClassLoss, Target
 from service.blocks.mixing import Mixing
 from service.data.facts import facts_of, features_of, leftovers, planned, shape_of
-from service.data.profile import ColumnProfile
+from service.data.profile import ColumnProfile, key_of
 from service.data.target import classes_of
 from service.errors import InvalidSpec, Problem
 from service.spec import DataSpec, JobSpec
@@ -168,7 +168,20 @@ def _check_classes(spec: JobSpec, targets: Sequence[ColumnProfile]) -> list[Prob
     column = targets[0]
     if why := _no_classes(column):
         problems.append(Problem("data.target", f"the target {column.name!r} {why}", got=column.name))
-    return problems
+    return problems or _check_class_weights(spec, column)
+
+
+def _check_class_weights(spec: JobSpec, column: ColumnProfile) -> list[Problem]:
+    """Return the classes that are weighted and that the target does not have."""
+    weights = spec.loss.class_weights if isinstance(spec.loss, ClassLoss) else None
+    if not isinstance(weights, dict):
+        return []
+    known = [key_of(value) for value in column.values or ()]
+    unknown = [name for name in weights if name not in known]
+    if not unknown and not any(weights.get(name, 1.0) for name in known):
+        return [Problem("loss.class_weights", "leaves no class that counts", got=weights, allowed="a number above 0")]
+    message = "is none of the classes of the target"
+    return [Problem("loss.class_weights", f"{name!r} {message}", got=name, allowed=known[:SHOWN]) for name in unknown]
 
 
 def _no_classes(column: ColumnProfile) -> str | None:

@@ -24,7 +24,7 @@ from service.store.attempts import (
     succeed,
 )
 from service.store.pages import Page, page
-from service.store.states import ON_CANCEL, OWNED, TERMINAL, TRANSITIONS, move
+from service.store.states import OWNED, TERMINAL, TRANSITIONS
 from service.store.tables import Job, Model
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "owned_status",
     "recover",
     "renew",
-    "request_cancel",
     "succeed",
     "twin",
 ]
@@ -128,20 +127,6 @@ def twin(session: Session, spec_sha256: str, data_sha256: str, seed: int) -> Job
     same = (Job.spec_sha256 == spec_sha256, Job.data_sha256 == data_sha256, Job.seed == seed)
     done = select(Job).join(Model, Model.id == Job.model).where(*same, Job.status == "succeeded")
     return session.scalar(done.order_by(Job.id.desc()).limit(1))
-
-
-def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancel a job that waits, ask the worker of one that runs; a job that has ended stays as it is.
-
-    Raises:
-        NotFound: There is no such job.
-    """
-    job = lock(session, job_id)
-    target = ON_CANCEL.get(job.status)
-    if target is None:
-        return job
-    message = "The job is cancelled." if target == "cancelled" else "The run is to stop at its next step."
-    return move(session, job_id, target, message) or job
 
 
 def delete(session: Session, job_id: str) -> None:

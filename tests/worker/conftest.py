@@ -13,6 +13,8 @@ from tests.worker.runs import put
 from worker import draining
 from worker.training.step import Step
 
+AtStep = Callable[[int, Callable[[], None]], None]
+
 
 @pytest.fixture
 def settings(sqlite_url: str) -> Settings:
@@ -33,7 +35,7 @@ def _not_draining() -> Iterator[None]:
 
 
 @pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
     """Have something happen right before the run takes a step: `at_step(7, action)`."""
     original = Step.__call__
 

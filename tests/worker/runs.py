@@ -44,10 +44,9 @@ def changed(**sections: Any) -> dict[str, Any]:
     return spec
 
 
-def put(store: Store, path: Path, content: bytes) -> Dataset:
-    """Upload a file of the format that its suffix says, past HTTP."""
+def put(store: Store, path: Path, content: bytes, kind: str = "csv") -> Dataset:
+    """Upload a file, past HTTP."""
     path.write_bytes(content)
-    kind = path.suffix.removeprefix(".")
     profile = profile_file(path, kind, Limits.of(Settings()))
     blob = write_blob(store, [content])
     with store.begin() as session:

@@ -40,10 +40,13 @@ from worker.training.tally import Units
 log = logging.getLogger(__name__)
 
 
-def run_attempt(store: Store, settings: Settings, job: Job) -> None:
-    """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause."""
+def run_attempt(store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None) -> None:
+    """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause.
+
+    `stuck` is called when the run lost its job, e.g. because it was killed, and does not come to a step's end.
+    """
     try:
-        with Lease(store, settings, job.id, job.attempt) as lease:
+        with Lease(store, settings, job.id, job.attempt, stuck) as lease:
             _attempt(store, settings, job, lease)
     except LeaseLost:
         log.warning("job %s: attempt %s no longer owns it; nothing more is written", job.id, job.attempt)

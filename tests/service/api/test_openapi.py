@@ -44,7 +44,7 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("get", "/v1/jobs"),
         ("get", "/v1/jobs/{job_id}"),
         ("delete", "/v1/jobs/{job_id}"),
-        ("post", "/v1/jobs/{job_id}/cancel"),
+        *(("post", f"/v1/jobs/{{job_id}}/{name}") for name in ("pause", "resume", "cancel", "kill", "retry")),
         ("get", "/v1/jobs/{job_id}/metrics"),
         ("get", "/v1/jobs/{job_id}/events"),
         ("get", "/v1/jobs/{job_id}/checkpoints"),

@@ -113,7 +113,7 @@ def images(sqlite_store: Store, tmp_path: Path) -> Dataset:
     x[y == 1, 3:] += 2
     file = io.BytesIO()
     np.savez(file, x=x, y=y)
-    return put(sqlite_store, tmp_path / "images.npz", file.getvalue())
+    return put(sqlite_store, tmp_path / "images.npz", file.getvalue(), "npz")
 
 
 @pytest.mark.parametrize("mixing", ["mixup", "cutmix"])

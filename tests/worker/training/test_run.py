@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.settings import Settings
-from service.store import checkpoints, events, jobs, metrics, models
+from service.store import checkpoints, commands, events, jobs, metrics, models
 from service.store.engine import Store
 from service.store.tables import Chunk, Dataset
 from tests.worker.runs import SPEC, attempt, changed, outcome, put, queue
@@ -176,7 +176,7 @@ def test_cancelling_stops_at_the_next_step_and_keeps_a_checkpoint(
 
     def cancel() -> None:
         with sqlite_store.begin() as session:
-            jobs.request_cancel(session, job_id)
+            commands.give(session, job_id, "cancel")
 
     at_step(12, cancel)
     assert attempt(sqlite_store, settings, job_id).status == "cancelled"
