@@ -13,12 +13,14 @@ from typing import Any
 import orjson
 
 from service.blocks.activations import Activation
+from service.blocks.augmentation import Augmentation
 from service.blocks.averaging import Averaging
 from service.blocks.base import Block, Strict
 from service.blocks.initializers import Initializer
 from service.blocks.layers import Layer
 from service.blocks.losses import Loss
 from service.blocks.metrics import Metric
+from service.blocks.mixing import Mixing
 from service.blocks.optimizers import Optimizer
 from service.blocks.preprocessing import Preprocessing
 from service.blocks.pretraining import Pretraining
@@ -36,6 +38,8 @@ FAMILIES: tuple[type[Block], ...] = (
     Averaging,
     Pretraining,
     Preprocessing,
+    Augmentation,
+    Mixing,
 )
 """The families, in the order in which people meet them."""
 

@@ -7,12 +7,14 @@ import orjson
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from service.blocks.activations import AnyActivation
+from service.blocks.augmentation import AnyAugmentation
 from service.blocks.averaging import AnyAveraging
 from service.blocks.base import Strict
 from service.blocks.initializers import AnyInitializer
 from service.blocks.layers import AnyLayer
 from service.blocks.losses import AnyLoss
 from service.blocks.metrics import DEFAULT_METRICS, AnyMetric
+from service.blocks.mixing import AnyMixing
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
 from service.blocks.pretraining import AnyPretraining
@@ -74,6 +76,8 @@ class RegularizationSpec(Strict):
     """Scale the gradient down to this Euclidean norm when it is larger."""
     clip_value: Annotated[float, Field(gt=0)] | None = None
     """Cut every number of the gradient off at this size, before `clip_norm`."""
+    mixing: AnyMixing | None = None
+    """Train on mixtures of two rows; default: on rows as they are."""
 
 
 class DataSpec(Strict):
@@ -89,12 +93,14 @@ class DataSpec(Strict):
     """How rows are divided."""
     preprocessing: list[AnyPreprocessing] = []
     """Steps applied to the features, in order; a single step may stand without the list."""
+    augmentation: Annotated[list[AnyAugmentation], Field(max_length=50)] = []
+    """Random changes of the training rows behind the preprocessing, in order; a single one may stand alone."""
     target_preprocessing: Literal["standardize", "min_max"] | None = None
     """Scaling of a regression target; predictions come back in the target's own units."""
     image_layout: Literal["auto", "channels_last", "channels_first", "none"] = "auto"
     """Where tensors hold their channels. "auto": [rows, h, w] and [rows, h, w, 1|3|4] are images, other shapes stay."""
 
-    @field_validator("preprocessing", mode="before")
+    @field_validator("preprocessing", "augmentation", mode="before")
     @classmethod
     def _one_step_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str | dict) else value

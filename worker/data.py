@@ -30,15 +30,21 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some rows: `x` [rows, *input], `y` [rows] or [rows, columns], `weight` [rows] what each counts in the loss."""
+    """Some rows: `x` [rows, *input], `y` [rows] or [rows, columns], `weight` [rows] what each counts in the loss.
+
+    Rows that are mixed with others have those' targets, `y_other`, and what they count, `weight_other`, besides.
+    """
 
     x: Tensor
     y: Tensor
     weight: Tensor | None = None
+    y_other: Tensor | None = None
+    weight_other: Tensor | None = None
 
     def __getitem__(self, rows: slice | Tensor) -> "Batch":
         """Return some of the rows."""
-        return Batch(self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows])
+        rest = (None if t is None else t[rows] for t in (self.weight, self.y_other, self.weight_other))
+        return Batch(self.x[rows], self.y[rows], *rest)
 
 
 @dataclass(frozen=True)

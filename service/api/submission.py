@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
 from service.blocks.base import Shape
-from service.data.pipeline import check_columns, input_shape_of, target_of
+from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.network import Network, build_network
@@ -74,11 +74,17 @@ def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int) -> Networ
     """Build the network on the meta device.
 
     Raises:
-        InvalidSpec: A layer cannot take what arrives, or there are too many parameters.
+        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, or there are too many parameters.
     """
-    network = build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
-    if spec.pretrain is not None:
-        belief_stack(spec.network, network)
+    refused = check_shape(spec, shape)
+    try:
+        network = build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
+        if spec.pretrain is not None:
+            belief_stack(spec.network, network)
+    except InvalidSpec as error:
+        raise InvalidSpec([*refused, *error.problems]) from error
+    if refused:
+        raise InvalidSpec(refused)
     return network
 
 

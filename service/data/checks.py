@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from service.blocks.augmentation import Augmentation
 from service.blocks.base import Shape
 from service.blocks.losses import ClassLoss, Target
+from service.blocks.mixing import Mixing
 from service.data.facts import facts_of, features_of, leftovers, planned, shape_of
 from service.data.profile import ColumnProfile, key_of
 from service.data.target import classes_of
@@ -35,6 +37,21 @@ def input_shape_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Shape:
         raise InvalidSpec(problems)
     facts, _ = planned(spec.data, facts_of(features_of(spec.data, columns), spec.data.image_layout))
     return shape_of(facts)
+
+
+def check_shape(spec: JobSpec, shape: Shape) -> list[Problem]:
+    """Return what augments or mixes rows of the shape that the network sees, and cannot."""
+    blocks: list[tuple[str, Augmentation | Mixing]] = [
+        (f"data.augmentation[{i}]", step) for i, step in enumerate(spec.data.augmentation)
+    ]
+    if spec.regularization.mixing is not None:
+        blocks.append(("regularization.mixing", spec.regularization.mixing))
+    refused = [(path, block, block.refusal(shape)) for path, block in blocks]
+    return [
+        Problem(path, f"{block.type} {why}; rows have the shape {list(shape)}", got=list(shape))
+        for path, block, why in refused
+        if why
+    ]
 
 
 def target_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Target:

@@ -186,5 +186,7 @@ PLACES: dict[str, Callable[[Json], tuple[str, Json]]] = {
         specification("table", network=_network(activation="sigmoid"), pretrain=body),
     ),
     "preprocessing": _preprocessing,
+    "augmentation": lambda body: ("images", specification("images", data={"augmentation": [body]})),
+    "mixing": lambda body: ("images", specification("images", regularization={"mixing": body})),
 }
 """Where a block of each family stands in a specification."""

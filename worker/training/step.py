@@ -9,6 +9,7 @@ from service.network import Network
 from service.randomness import generator
 from service.spec import JobSpec
 from worker.data import Batch
+from worker.training.augment import Augment, losses_of_rows
 
 
 class Step:
@@ -24,6 +25,7 @@ class Step:
         self.optimizer = spec.optimizer.build(self._parameters)
         self._seed, self._device, self._rows_of_batch = spec.training.seed, device, rows_of_batch
         self._noise = StepNoise(self._seed, 0, device)
+        self._augment = Augment(spec, device)
         self._loss, self._schedule = spec.loss, spec.schedule
         self._base_rate, self._searches = spec.optimizer.learning_rate, spec.optimizer.searches
         self._clip_norm, self._clip_value = spec.regularization.clip_norm, spec.regularization.clip_value
@@ -48,6 +50,7 @@ class Step:
 
         Shape: outputs [rows, outputs].
         """
+        batch = self._augment(batch, step)
         self._noise.step = step
         self._set_rate(self.learning_rate(step))
         loss, output = self._search(batch) if self._searches else self._descend(batch)
@@ -93,8 +96,7 @@ class Step:
 
     def _part(self, batch: Batch, share: float) -> tuple[Tensor, Tensor, Tensor]:
         output = self.network(batch.x)
-        per_row = self._loss.per_row(output, batch.y)
-        loss = (per_row if batch.weight is None else per_row * batch.weight).mean()
+        loss = losses_of_rows(self._loss, output, batch).mean()
         penalty = self.network.penalty()
         whole = loss if penalty is None else loss + penalty
         if share != 1.0:

@@ -10,11 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from service.blocks.activations import Activation
+from service.blocks.augmentation import Augmentation
 from service.blocks.base import Block, OneOf, Shape
 from service.blocks.initializers import Initializer
 from service.blocks.layers import Layer, WeightedLayer
 from service.blocks.losses import Loss, Target
 from service.blocks.metrics import Metric
+from service.blocks.mixing import Mixing
 from service.blocks.noise import StepNoise, set_noise
 from service.blocks.optimizers import Optimizer
 from service.blocks.schedules import Horizon, Schedule
@@ -303,3 +305,62 @@ def test_schedule_is_a_bounded_function_of_the_step(block: type[Schedule]) -> No
     assert curve[20] == schedule.curve(0, Horizon(10, 280))
     assert max(curve) == pytest.approx(1.0, abs=1e-3)
     assert [schedule.factor(step, horizon) for step in reversed(range(400))] == curve[::-1]
+
+
+IMAGES: tuple[Shape, ...] = ((3, 8, 12), (1, 9, 9), (6,), (4, 6))
+
+
+def rows_for(block: Augmentation | Mixing) -> list[torch.Tensor]:
+    """Return a batch of each shape that the block takes."""
+    found = [shape for shape in IMAGES if block.refusal(shape) is None]
+    assert IMAGES[0] in found
+    return [torch.rand(16, *shape, generator=torch.Generator().manual_seed(0)) for shape in found]
+
+
+@cases(Augmentation)
+def test_augmentation_is_a_function_of_rows_and_generator(block: type[Augmentation]) -> None:
+    step = block.model_validate(smallest(block))
+    for x in rows_for(step):
+        kept, seen = x.clone(), []
+        for seed in (1, 1, 2):
+            torch.rand(3)
+            seen.append(step.apply(x, torch.Generator().manual_seed(seed)))
+        assert torch.equal(x, kept)
+        assert all((out.shape, out.dtype, out.device) == (x.shape, x.dtype, x.device) for out in seen)
+        assert torch.isfinite(seen[0]).all() and not seen[0].requires_grad
+        assert torch.equal(seen[0], seen[1])
+        assert not torch.equal(seen[0], seen[2])
+        assert step.apply(x[:1], torch.Generator().manual_seed(1)).shape == x[:1].shape
+
+
+@cases(Augmentation)
+def test_augmentation_draws_for_each_row_and_looks_at_no_other(block: type[Augmentation]) -> None:
+    step = block.model_validate(smallest(block))
+    for x in rows_for(step):
+        alike = step.apply(x[:1].expand_as(x), torch.Generator().manual_seed(1))
+        assert len(alike.flatten(1).unique(dim=0)) > 1
+        changed = x.clone()
+        changed[5] += 1
+        before, after = (step.apply(rows, torch.Generator().manual_seed(1)) for rows in (x, changed))
+        others = torch.arange(16) != 5
+        assert torch.equal(before[others], after[others])
+
+
+@cases(Mixing)
+def test_mixing_mixes_rows_with_their_partners(block: type[Mixing]) -> None:
+    mixing = block.model_validate(smallest(block))
+    for x in rows_for(mixing):
+        kept = x.clone()
+        first, again, other = (mixing.mix(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert torch.equal(x, kept)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        assert not torch.equal(first.x, other.x)
+        assert (first.x.shape, first.x.dtype) == (x.shape, x.dtype)
+        assert sorted(first.partner.tolist()) == list(range(16))
+        assert first.share.shape == (16,) and (first.share >= 0.5).all() and (first.share <= 1).all()
+        assert len(first.share.unique()) > 1
+        # The mean of all values of a row is what its share says, whatever the way of mixing, where rows are constant.
+        flat = torch.arange(16.0).view(-1, *[1] * (x.ndim - 1)).expand_as(x)
+        mixed, partner, share = mixing.mix(flat, torch.Generator().manual_seed(3))
+        expected = share * torch.arange(16) + (1 - share) * partner
+        torch.testing.assert_close(mixed.flatten(1).mean(dim=1), expected)
