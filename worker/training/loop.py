@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from service.blocks.metrics import Metric
-from service.errors import NonFiniteLoss
 from service.network import Network
 from service.spec import JobSpec
 from worker.data import TrainingData
@@ -18,6 +17,7 @@ from worker.training.averaging import WeightAverage
 from worker.training.batches import Batches
 from worker.training.checkpoints import AVERAGE, MODEL, Snapshot, Tensors, cpu, pack, part, unpack
 from worker.training.evaluate import evaluate
+from worker.training.finite import not_finite
 from worker.training.plateau import Plateau
 from worker.training.recorder import Recorder
 from worker.training.step import Step
@@ -140,20 +140,13 @@ class Loop:
         every = self.spec.training.log_every_steps
         for offset, loss in enumerate(self._losses[:count].tolist()):
             if not math.isfinite(loss):
-                raise self._not_finite("loss", loss, first + offset)
+                raise not_finite("loss", loss, first + offset, self.epoch)
             self.tally.add_loss(loss, self._unscanned[offset])
             at = first + offset + 1
             if every and at % every == 0:
                 values = {"batch_loss": loss, "learning_rate": self.take_step.learning_rate(at - 1)}
                 self.recorder.add("train", self.epoch + 1, at, values)
         self._unscanned = []
-
-    def _not_finite(self, what: str, value: float, step: int) -> NonFiniteLoss:
-        said = "NaN" if math.isnan(value) else "infinite"
-        return NonFiniteLoss(
-            f"The {what} became {said} at step {step + 1} (epoch {self.epoch + 1}). Try a lower learning_rate, "
-            "regularization.clip_norm, or standardized features, and check the data for extreme values."
-        )
 
     def _end_epoch(self) -> None:
         train = self.tally.values()
@@ -178,7 +171,7 @@ class Loop:
             return None
         values = self.measure(self.data.validation, self.check_wish)
         if not math.isfinite(values["loss"]):
-            raise self._not_finite("validation loss", values["loss"], self.step - 1)
+            raise not_finite("validation loss", values["loss"], self.step - 1, self.epoch)
         return values
 
     def measure(self, index: Tensor, between: Callable[[], None] = lambda: None) -> dict[str, float]:

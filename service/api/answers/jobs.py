@@ -226,5 +226,5 @@ class Checkpoint(Answer):
         """Return the answer for a checkpoint's row."""
         return cls(
             id=row.id, job=row.job, attempt=row.attempt, epoch=row.epoch, step=row.step, last=row.last, best=row.best,
-            size=row.size, sha256=row.blob, metrics=row.metrics, created_at=row.created_at,
+            kept=row.kept, size=row.size, sha256=row.blob, metrics=row.metrics, created_at=row.created_at,
         )  # fmt: skip
