@@ -7,6 +7,9 @@ from pydantic import Field
 
 from service.blocks.optimizers import Optimizer, Parameters
 
+EVALUATIONS = 25
+"""Looks at the loss that there are for every line search; most need one or two."""
+
 
 class Lbfgs(Optimizer):
     """Quasi-Newton steps from the last gradients, each with a line search for the strong Wolfe conditions.
@@ -36,6 +39,9 @@ class Lbfgs(Optimizer):
             parameters,
             lr=self.learning_rate,
             max_iter=self.iterations,
+            # torch's default, 5/4 of the iterations, leaves one iteration no search at all: it stops for good where
+            # the first length does not fit.
+            max_eval=1 + self.iterations * EVALUATIONS,
             history_size=self.history,
             line_search_fn="strong_wolfe",
         )
