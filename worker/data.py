@@ -72,6 +72,11 @@ class TrainingData:
         """Shape of a row as the network sees it."""
         return self.features.input_shape
 
+    @property
+    def vocabulary(self) -> int | None:
+        """How many token ids there are, where rows hold such."""
+        return self.features.vocabulary
+
     def rows(self, index: Tensor) -> Batch:
         """Return the rows at `index`."""
         return Batch(self.x, self.y, self.weight)[index]

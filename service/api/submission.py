@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
 from service.blocks.base import Shape
-from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of
+from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.network import Network, build_network
@@ -67,10 +67,11 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
     if not draft.sound("network", "pretrain", "regularization", "loss", "data"):
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
-    return Submission(spec, dataset, build(service, spec, shape, outputs), shape, outputs)
+    network = build(service, spec, shape, outputs, token_count_of(spec, columns))
+    return Submission(spec, dataset, network, shape, outputs)
 
 
-def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int) -> Network:
+def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None) -> Network:
     """Build the network on the meta device.
 
     Raises:
@@ -78,7 +79,8 @@ def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int) -> Networ
     """
     refused = check_shape(spec, shape)
     try:
-        network = build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
+        limit = service.settings.max_parameters
+        network = build_network(spec.network, spec.regularization, shape, outputs, limit, vocabulary)
         if spec.pretrain is not None:
             belief_stack(spec.network, network)
     except InvalidSpec as error:

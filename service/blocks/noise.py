@@ -26,6 +26,11 @@ def bits16(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
     return words.view(torch.int16)[:count].view(shape)
 
 
+def uniforms(bits: Tensor) -> Tensor:
+    """Return float64 numbers in (0, 1): the middle of each of 65,536 equal shares of probability."""
+    return (bits.to(torch.float64) + (STEPS // 2 + 0.5)) / STEPS
+
+
 def keep_mask(bits: Tensor, rate: float) -> Tensor:
     """Return a float32 mask of `bits`' shape: 0 with probability `rate`, else 1 / (1 - rate)."""
     # Compared straight into float32: one pass over memory less than a mask of booleans that is then converted.

@@ -7,7 +7,8 @@ from service.blocks.augmentation import Augmentation
 from service.blocks.base import Shape
 from service.blocks.losses import ClassLoss, Target
 from service.blocks.mixing import Mixing
-from service.data.facts import facts_of, features_of, leftovers, planned, shape_of
+from service.data.facts import facts_of, features_of, leftovers, planned, shape_of, vocabulary_of
+from service.data.frame import Facts
 from service.data.profile import ColumnProfile, key_of
 from service.data.target import classes_of
 from service.errors import InvalidSpec, Problem
@@ -35,8 +36,16 @@ def input_shape_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Shape:
     """
     if problems := _check_features(spec.data, columns):
         raise InvalidSpec(problems)
-    facts, _ = planned(spec.data, facts_of(features_of(spec.data, columns), spec.data.image_layout))
-    return shape_of(facts)
+    return shape_of(_planned(spec.data, columns))
+
+
+def token_count_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> int | None:
+    """Return how many token ids the rows hold as the network will see them; None where they hold other things."""
+    return vocabulary_of(_planned(spec.data, columns))
+
+
+def _planned(data: DataSpec, columns: Sequence[ColumnProfile]) -> Facts:
+    return planned(data, facts_of(features_of(data, columns), data.image_layout))[0]
 
 
 def check_shape(spec: JobSpec, shape: Shape) -> list[Problem]:

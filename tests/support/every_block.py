@@ -134,13 +134,15 @@ def _case(family: type[Block], block: type[Block], body: Json) -> tuple[str, Jso
 
 
 def _layer(body: Json) -> tuple[str, Json]:
+    if body["type"] == "embedding":
+        body = {**body, "input_dim": 10}
     for data, shape in SHAPES.items():
         layers = [body, {"type": "flatten"}, {"type": "dropout", "rate": 0.2}, {"type": "dense", "units": "auto"}]
         try:
             build_network(NetworkSpec.model_validate({"layers": layers}), RegularizationSpec(), shape, 3)
         except InvalidSpec:
             continue
-        if data != "tokens" and body["type"] == "embedding":
+        if body["type"] == "embedding" and data != "tokens":
             continue
         return data, specification(data, network={"layers": layers})
     raise AssertionError(f"{body['type']} takes none of {SHAPES}")

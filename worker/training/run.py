@@ -11,14 +11,17 @@ from service.errors import (
     CorruptBlob,
     DatasetGone,
     InvalidInput,
+    InvalidSpec,
     NonFiniteLoss,
     NotFound,
     OutOfMemory,
+    Problem,
     TimeLimit,
     TrainingFailed,
     Unavailable,
 )
 from service.network import build_network, materialize, save_weights
+from service.network.tokens import foreign_token
 from service.settings import Settings
 from service.spec import JobSpec
 from service.store import datasets, events, jobs, models
@@ -147,9 +150,12 @@ class Run:
 
     def _loop(self) -> Loop:
         spec, data = self.spec, self.data
-        network = build_network(
-            spec.network, spec.regularization, data.input_shape, data.outputs, self.settings.max_parameters
-        )
+        shape, limit = data.input_shape, self.settings.max_parameters
+        network = build_network(spec.network, spec.regularization, shape, data.outputs, limit, data.vocabulary)
+        if (found := foreign_token(network, data.x)) is not None:
+            row, value, tokens = found
+            message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
+            raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
         batches = Batches(data, spec.training, network.has_batch_norm)
         use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
         network = materialize(network, spec.training.seed).to(self.device)

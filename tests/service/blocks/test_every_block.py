@@ -26,6 +26,7 @@ from service.network import Network, build_network, materialize
 from service.spec import NetworkSpec, RegularizationSpec
 
 SHAPES: tuple[Shape, ...] = ((6,), (4, 6), (4, 6, 6), (4, 6, 6, 6))
+TOKENS = 10
 OUTPUTS = 3
 CPU = torch.device("cpu")
 
@@ -62,7 +63,16 @@ def smallest(block: type[Block]) -> dict[str, Any]:
 
 def network(body: dict[str, Any], shape: Shape) -> Network:
     layers = [body, {"type": "flatten"}, {"type": "dense", "units": "auto"}]
-    return build_network(NetworkSpec.model_validate({"layers": layers}), RegularizationSpec(), shape, OUTPUTS)
+    spec = NetworkSpec.model_validate({"layers": layers})
+    return build_network(spec, RegularizationSpec(), shape, OUTPUTS, vocabulary=TOKENS)
+
+
+def inputs_of(net: Network, count: int, *shape: int) -> torch.Tensor:
+    """Return rows that a network takes: numbers, or token ids where it begins with an embedding."""
+    source = torch.Generator().manual_seed(0)
+    if net.records[0].layer.type == "embedding":
+        return torch.randint(TOKENS, (count, *shape), generator=source).float()
+    return torch.randn(count, *shape, generator=source)
 
 
 def built(body: dict[str, Any]) -> list[tuple[Network, Shape]]:
@@ -114,7 +124,7 @@ def test_layer_trains(block: type[Layer]) -> None:
     for net, shape in built(smallest(block)):
         materialize(net, seed=1)
         set_noise(net, StepNoise(1, 0, CPU))
-        x = torch.randn(8, *shape, generator=torch.Generator().manual_seed(0))
+        x = inputs_of(net, 8, *shape)
         out = net.train()(x)
         assert out.shape == (8, OUTPUTS)
         out.square().mean().backward()
@@ -139,7 +149,7 @@ def test_layer_leaves_no_memory_unset(block: type[Layer]) -> None:
 def test_layer_answers_each_row_by_itself_in_prediction(block: type[Layer]) -> None:
     for net, shape in built(smallest(block)):
         materialize(net, seed=1).eval()
-        x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+        x = inputs_of(net, 5, *shape)
         torch.testing.assert_close(net(x)[:2], net(x[:2]))
         torch.testing.assert_close(net.suffix(net.prefix(x)), net(x))
 
@@ -148,7 +158,7 @@ def test_layer_answers_each_row_by_itself_in_prediction(block: type[Layer]) -> N
 def test_layer_is_random_only_through_noise(block: type[Layer]) -> None:
     for net, shape in built(smallest(block)):
         materialize(net, seed=1).eval()
-        x = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0)).abs() + 0.1
+        x = inputs_of(net, 16, *shape).abs() + 0.1 * (net.records[0].layer.type != "embedding")
         plain = net(x)
         torch.rand(7)
         assert torch.equal(net(x), plain)
@@ -176,7 +186,8 @@ def test_weighted_layer_obeys_initializer_regularizer_and_constraint(block: type
         assert penalty is not None
         assert penalty.item() == pytest.approx(sum(kernel.numel() for kernel in kernels))
         net.constrain_()
-        assert all(torch.allclose(k.flatten(1).norm(dim=1), torch.ones(len(k))) for k in kernels)
+        units = [k.transpose(0, 1) if block.transposed else k for k in kernels]
+        assert all(torch.allclose(k.flatten(1).norm(dim=1), torch.ones(len(k))) for k in units)
 
 
 @cases(Activation)
@@ -184,7 +195,7 @@ def test_activation_keeps_shape_and_finite_gradients(block: type[Activation]) ->
     module = block.model_validate(smallest(block)).build()
     x = torch.linspace(-50, 50, 60).view(3, 4, 5).requires_grad_()
     out = module(x)
-    assert out.shape == x.shape
+    assert out.shape == ((3, 2, 5) if block.narrows else x.shape)
     out.sum().backward()
     assert x.grad is not None and torch.isfinite(x.grad).all()
     assert block.initializer in Initializer.members()
