@@ -50,7 +50,7 @@ def names_differ(spec: JobSpec) -> Iterator[Problem]:
 
 def logits_last(spec: JobSpec) -> Iterator[Problem]:
     """Losses of classes take logits; probabilities would pass through softmax twice."""
-    if spec.loss.task != "classification":
+    if spec.loss.task == "regression" and spec.loss.type != "kl_divergence":
         return
     last = max(0, last_weighted(spec.network.layers))
     for index, layer in enumerate(spec.network.layers[last:], last):
@@ -64,13 +64,22 @@ def metrics_suit(spec: JobSpec) -> Iterator[Problem]:
     """A metric of classes says nothing of numbers, and one name stands for one metric."""
     seen: set[str] = set()
     for index, metric in enumerate(spec.metrics):
-        if metric.task != spec.loss.task:
-            message = f"is a metric of {metric.task}; {spec.loss.type} is a loss of {spec.loss.task}"
-            fitting = [tag for tag, member in Metric.members().items() if member.task == spec.loss.task]
+        task = spec.loss.task
+        if task not in metric.tasks:
+            message = f"is a metric of {' and '.join(metric.tasks)}; {spec.loss.type} is here a loss of {task}"
+            fitting = [tag for tag, member in Metric.members().items() if task in member.tasks]
             yield Problem(f"metrics[{index}]", message, metric.type, fitting)
         elif metric.key in seen:
             yield Problem(f"metrics[{index}]", "stands twice", metric.key, "every metric once")
         seen.add(metric.key)
+
+
+def variance_is_there(spec: JobSpec) -> Iterator[Problem]:
+    """A likelihood under predicted noise needs a network that predicts it."""
+    for index, metric in enumerate(spec.metrics):
+        if metric.type == "gaussian_log_likelihood" and spec.loss.type != "gaussian_nll":
+            message = f"needs a predicted variance, which {spec.loss.type} does not give"
+            yield Problem(f"metrics[{index}]", message, metric.type, 'the loss "gaussian_nll"')
 
 
 def monitor_exists(spec: JobSpec) -> Iterator[Problem]:
@@ -82,7 +91,7 @@ def monitor_exists(spec: JobSpec) -> Iterator[Problem]:
 
 
 def _measured(spec: JobSpec, monitor: str, path: str) -> Iterator[Problem]:
-    names = ["loss", *(metric.key for metric in spec.metrics)]
+    names = ["loss", *(metric.key for metric in spec.metrics if metric.scalar)]
     allowed = [f"val_{name}" for name in names] * (spec.data.split.validation > 0) + names
     if monitor not in allowed:
         known = monitor.removeprefix("val_") in names
@@ -114,6 +123,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("network",), names_differ),
     (("network", "loss"), logits_last),
     (("loss", "metrics"), metrics_suit),
+    (("loss", "metrics"), variance_is_there),
     (("loss", "metrics", "regularization", "data.split"), monitor_exists),
     (("loss", "metrics", "schedule", "data.split"), plateau_exists),
     (("optimizer", "regularization"), whole_gradients),

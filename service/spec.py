@@ -4,7 +4,7 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
 from service.blocks.activations import AnyActivation
 from service.blocks.augmentation import AnyAugmentation
@@ -12,8 +12,8 @@ from service.blocks.averaging import AnyAveraging
 from service.blocks.base import Strict
 from service.blocks.initializers import AnyInitializer
 from service.blocks.layers import AnyLayer
-from service.blocks.losses import AnyLoss
-from service.blocks.metrics import DEFAULT_METRICS, AnyMetric
+from service.blocks.losses import AnyLoss, BinaryCrossEntropy
+from service.blocks.metrics import DEFAULT_METRICS, AnyMetric, Metric
 from service.blocks.mixing import AnyMixing
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
@@ -22,6 +22,7 @@ from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
 from service.blocks.values import Says
 
+_METRICS: TypeAdapter[list[Metric]] = TypeAdapter(list[AnyMetric])
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -177,6 +178,16 @@ class JobSpec(Strict):
     def _measure_what_suits_the_loss(cls, value: object, info: ValidationInfo) -> object:
         loss = info.data.get("loss")
         return (DEFAULT_METRICS[loss.task] if loss else []) if value is None else value
+
+    @model_validator(mode="after")
+    def _several_targets_are_labels(self) -> "JobSpec":
+        loss = self.loss
+        if isinstance(loss, BinaryCrossEntropy) and loss.multi_label is None:
+            several = isinstance(self.data.target, list)
+            self.__dict__["loss"] = loss.model_copy(update={"multi_label": several})
+            if several and "metrics" not in self.model_fields_set:
+                self.__dict__["metrics"] = _METRICS.validate_python(DEFAULT_METRICS["multi_label"])
+        return self
 
     def canonical(self) -> dict[str, Any]:
         """Return the spec with every default filled in, as JSON values."""

@@ -140,15 +140,17 @@ def prepare(frame: Frame, columns: Sequence[ColumnProfile], spec: JobSpec) -> Tr
         InvalidSpec: The rows do not fit the spec; the problem names the column.
     """
     data, task = spec.data, spec.loss.task
-    if task == "classification":
+    if task != "regression":
         # The classes are the data set's, so they are there before the rows are divided, and can guide it.
         target = TargetCodec.fit(data, task, columns, frame)
         y = target.encode(frame)
-        parts = split(spec, rows_of(frame), y)
+        parts = split(spec, rows_of(frame), y if task == "classification" else None)
     else:
         parts = split(spec, rows_of(frame))
         target = TargetCodec.fit(data, task, columns, take(frame, parts.train))
         y = target.encode(frame)
+    if task == "regression" and (why := spec.loss.refusal(y)):
+        raise InvalidSpec([Problem("data.target", f"the target {why}", got=data.target)])
     features = Features.fit(data, columns, take(frame, parts.train) if data.preprocessing else frame)
     return TrainingData(
         x=torch.from_numpy(_transformed(features, frame)),

@@ -1,10 +1,10 @@
 """Losses. All take logits or plain outputs; `link` turns those into what people read."""
 
-import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -12,12 +12,12 @@ from torch.nn import functional
 from service.blocks.base import Block, OneOf
 from service.blocks.class_weights import ClassWeights
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multi_label", "regression"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the data set says of the target: the classes, or how many numbers there are to predict."""
+    """What the data set says of the target: the classes, the labels, or how many numbers there are to predict."""
 
     classes: tuple[int | float | str | bool, ...] | None
     columns: int
@@ -27,7 +27,13 @@ class Loss(Block):
     """What training makes small."""
 
     family = "loss"
-    task: ClassVar[Task]
+    bounded: ClassVar[bool] = True
+    """True when the loss is never below 0."""
+
+    @property
+    def task(self) -> Task:
+        """What the network is to predict."""
+        raise NotImplementedError
 
     def outputs(self, target: Target) -> int:
         """Return how many outputs the network needs: the value of `"units": "auto"`.
@@ -46,16 +52,28 @@ class Loss(Block):
         raise NotImplementedError
 
     def link(self, output: Tensor) -> Tensor:
-        """Return probabilities [..., classes] for classification, means [..., columns] for regression."""
+        """Return probabilities [..., classes] or [..., labels], for regression means [..., columns]."""
         return output
+
+    def variance(self, output: Tensor) -> Tensor | None:
+        """Return the variance of the target's own noise, [..., columns]; None where the network does not model it."""
+        return None
+
+    def refusal(self, target: NDArray[Any]) -> str | None:
+        """Return why the loss cannot take the encoded target, [rows, columns], None when it can."""
+        return None
 
 
 class ClassLoss(Loss):
     """Base of the losses of classes, whose rows may count by their class."""
 
-    task = "classification"
     class_weights: ClassWeights = None
     """What a row counts, by its class as JSON shows it (others 1); "balanced": rows / (classes * rows of its class)."""
+
+    @property
+    def task(self) -> Task:
+        """Classes."""
+        return "classification"
 
 
 class SoftmaxLoss(ClassLoss):
@@ -82,71 +100,42 @@ class CrossEntropy(SoftmaxLoss):
 
 
 class BinaryCrossEntropy(ClassLoss):
-    """Cross-entropy of one sigmoid probability, that of the second of two classes, in nats."""
+    """Cross-entropy of sigmoid probabilities, in nats: of the second of two classes, or of each of several labels.
+
+    Several labels are target columns of 0 and 1 (or true and false) that may hold together; the loss of a row is the
+    mean over them.
+    """
 
     type: Literal["binary_cross_entropy"] = "binary_cross_entropy"
-    task = "classification"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share s of the target that is moved to the middle: 0 becomes s / 2, 1 becomes 1 - s / 2."""
+    multi_label: bool | None = None
+    """Whether the target is several labels; default: when `data.target` is a list."""
+
+    @property
+    def task(self) -> Task:
+        """Several labels, or two classes."""
+        return "multi_label" if self.multi_label else "classification"
 
     def outputs(self, target: Target) -> int:
+        if self.multi_label:
+            return target.columns
         if target.classes is None or len(target.classes) != 2:
             found = "none" if target.classes is None else str(len(target.classes))
             raise ValueError(f"binary_cross_entropy needs a target of exactly two classes, this one has {found}")
         return 1
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(output[:, 0], target.to(output.dtype), reduction="none")
+        truth = target.to(output.dtype)
+        truth = truth if self.multi_label else truth[:, None]
+        truth = truth * (1.0 - self.label_smoothing) + self.label_smoothing / 2
+        return functional.binary_cross_entropy_with_logits(output, truth, reduction="none").mean(dim=1)
 
     def link(self, output: Tensor) -> Tensor:
+        if self.multi_label:
+            return torch.sigmoid(output)
         logits = output[..., 0]
         return torch.stack([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=-1)
-
-
-class RegressionLoss(Loss):
-    """Base of the losses of numbers: the mean over the target columns of an error per value."""
-
-    task = "regression"
-
-    def outputs(self, target: Target) -> int:
-        return target.columns
-
-    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each value, of the shape of both arguments."""
-        raise NotImplementedError
-
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.per_value(output, target).flatten(1).mean(dim=1)
-
-
-class Mse(RegressionLoss):
-    """Mean squared error: (y - f)^2."""
-
-    type: Literal["mse"] = "mse"
-
-    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
-        return (output - target).square()
-
-
-class Mae(RegressionLoss):
-    """Mean absolute error: |y - f|."""
-
-    type: Literal["mae"] = "mae"
-
-    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
-        return (output - target).abs()
-
-
-class Huber(RegressionLoss):
-    """Squared near zero, linear beyond `delta`: e^2 / 2 for |e| <= delta, delta * (|e| - delta / 2) otherwise.
-
-    Reference: Huber 1964, "Robust Estimation of a Location Parameter".
-    """
-
-    type: Literal["huber"] = "huber"
-    delta: Annotated[float, Field(gt=0)] = 1.0
-    """Error from which the loss grows linearly, in units of the (scaled) target."""
-
-    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.huber_loss(output, target, reduction="none", delta=self.delta)
 
 
 class Focal(SoftmaxLoss):
@@ -176,16 +165,6 @@ class Hinge(SoftmaxLoss):
         right = output.gather(1, target[:, None])
         others = output.scatter(1, target[:, None], -torch.inf).amax(dim=1)
         return torch.relu(1.0 + others - right[:, 0])
-
-
-class LogCosh(RegressionLoss):
-    """log(cosh(y - f)): squared near zero, absolute far away, smooth throughout."""
-
-    type: Literal["log_cosh"] = "log_cosh"
-
-    def per_value(self, output: Tensor, target: Tensor) -> Tensor:
-        error = output - target
-        return error + functional.softplus(-2.0 * error) - math.log(2.0)
 
 
 AnyLoss = Annotated[Loss, OneOf()]

@@ -5,17 +5,14 @@ from difflib import get_close_matches
 
 from service.blocks.augmentation import Augmentation
 from service.blocks.base import Shape
-from service.blocks.losses import ClassLoss, Target
+from service.blocks.losses import Target
 from service.blocks.mixing import Mixing
 from service.data.facts import facts_of, features_of, leftovers, planned, shape_of, vocabulary_of
 from service.data.frame import Facts
-from service.data.profile import ColumnProfile, key_of
-from service.data.target import classes_of
+from service.data.profile import ColumnProfile
+from service.data.target_checks import SHOWN, check_target, target_from
 from service.errors import InvalidSpec, Problem
 from service.spec import DataSpec, JobSpec
-
-MAX_CLASSES = 10_000
-SHOWN = 100
 
 
 def check_columns(spec: JobSpec, columns: Sequence[ColumnProfile], rows: int | None = None) -> list[Problem]:
@@ -24,7 +21,7 @@ def check_columns(spec: JobSpec, columns: Sequence[ColumnProfile], rows: int | N
     names = _check_names(spec.data, by_name)
     targets = [by_name[name] for name in spec.data.targets if name in by_name]
     # Checks that build on the names would only repeat that one of them is wrong.
-    target = _check_target(spec, targets) if len(targets) == len(spec.data.targets) else []
+    target = check_target(spec, targets) if len(targets) == len(spec.data.targets) else []
     return [*names, *target, *_check_features(spec.data, columns), *_check_split(spec, rows)]
 
 
@@ -74,15 +71,9 @@ def target_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Target:
     if unknown:
         raise InvalidSpec(unknown)
     targets = [by_name[name] for name in spec.data.targets]
-    if problems := _check_target(spec, targets):
+    if problems := check_target(spec, targets):
         raise InvalidSpec(problems)
-    return _target(spec, targets)
-
-
-def _target(spec: JobSpec, targets: Sequence[ColumnProfile]) -> Target:
-    if spec.loss.task == "classification":
-        return Target(classes_of(targets[0]), 1)
-    return Target(None, sum(column.shape[0] if column.shape else 1 for column in targets))
+    return target_from(spec, targets)
 
 
 def _check_names(data: DataSpec, by_name: dict[str, ColumnProfile]) -> list[Problem]:
@@ -148,80 +139,6 @@ def _check_features(data: DataSpec, columns: Sequence[ColumnProfile]) -> list[Pr
         except ValueError as error:
             problems.append(Problem("data.features", str(error)))
     return problems[:SHOWN]
-
-
-def _check_target(spec: JobSpec, targets: Sequence[ColumnProfile]) -> list[Problem]:
-    """Return what keeps the target columns from being what the loss compares with."""
-    classification = spec.loss.task == "classification"
-    problems = _check_classes(spec, targets) if classification else _check_numbers(targets)
-    for column in targets:
-        if column.missing or column.infinite:
-            message = f"the target {column.name!r} has {column.missing + column.infinite} missing or infinite values"
-            problems.append(Problem("data.target", message, got=column.name))
-    if not problems:
-        try:
-            spec.loss.outputs(_target(spec, targets))
-        except ValueError as error:
-            problems.append(Problem("loss", str(error), got=spec.loss.type))
-    return problems
-
-
-def _check_classes(spec: JobSpec, targets: Sequence[ColumnProfile]) -> list[Problem]:
-    problems = []
-    if spec.data.target_preprocessing:
-        message = "scales the target of a regression; this loss is for classification"
-        problems.append(Problem("data.target_preprocessing", message, got=spec.data.target_preprocessing))
-    if len(targets) > 1:
-        message = f"{spec.loss.type} is for one target column"
-        return [*problems, Problem("data.target", message, got=list(spec.data.targets))]
-    column = targets[0]
-    if why := _no_classes(column):
-        problems.append(Problem("data.target", f"the target {column.name!r} {why}", got=column.name))
-    return problems or _check_class_weights(spec, column)
-
-
-def _check_class_weights(spec: JobSpec, column: ColumnProfile) -> list[Problem]:
-    """Return the classes that are weighted and that the target does not have."""
-    weights = spec.loss.class_weights if isinstance(spec.loss, ClassLoss) else None
-    if not isinstance(weights, dict):
-        return []
-    known = [key_of(value) for value in column.values or ()]
-    unknown = [name for name in weights if name not in known]
-    if not unknown and not any(weights.get(name, 1.0) for name in known):
-        return [Problem("loss.class_weights", "leaves no class that counts", got=weights, allowed="a number above 0")]
-    message = "is none of the classes of the target"
-    return [Problem("loss.class_weights", f"{name!r} {message}", got=name, allowed=known[:SHOWN]) for name in unknown]
-
-
-def _no_classes(column: ColumnProfile) -> str | None:
-    if column.type == "tensor":
-        return f"holds tensors of shape {list(column.shape or ())}; classification needs one value a row"
-    if column.type == "number" and column.distinct is not None and column.categories is None:
-        return 'holds numbers with fractions, which are no classes; for those, use a regression loss such as "mse"'
-    if column.distinct is None or column.categories is None or column.distinct > MAX_CLASSES:
-        return f"has more than {MAX_CLASSES:,} different values; is this a regression?"
-    if column.distinct < 2:
-        return "has only one class; there is nothing to tell apart"
-    return None
-
-
-def _check_numbers(targets: Sequence[ColumnProfile]) -> list[Problem]:
-    problems = []
-    for column in targets:
-        if column.type in ("category", "boolean"):
-            message = (
-                f"the target {column.name!r} holds {_plural(column)}; a regression loss needs numbers, "
-                'classification has "cross_entropy"'
-            )
-            problems.append(Problem("data.target", message, got=column.name))
-        elif column.type == "tensor" and len(column.shape or ()) > 1:
-            message = f"the target {column.name!r} holds tensors of shape {list(column.shape or ())}; a vector would do"
-            problems.append(Problem("data.target", message, got=column.name))
-    return problems
-
-
-def _plural(column: ColumnProfile) -> str:
-    return "categories" if column.type == "category" else "true and false"
 
 
 def _check_split(spec: JobSpec, rows: int | None) -> list[Problem]:

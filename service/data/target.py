@@ -43,8 +43,17 @@ class TargetCodec:
                 raise _refusal(names[0], "has no classes that are known: too many values, or numbers with fractions")
             return cls(names, task, classes, 1, np.zeros(1), np.ones(1))
         values = _numbers(frame, names)
+        if task == "multi_label":
+            _check_zero_or_one(names, values)
         shift, scale = _scaling(data.target_preprocessing, values)
         return cls(names, task, None, values.shape[1], shift, scale)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the numbers to predict: the columns, or column and place of a vector."""
+        if len(self.names) == self.columns:
+            return self.names
+        return tuple(f"{self.names[0]}[{i}]" for i in range(self.columns))
 
     @property
     def target(self) -> Target:
@@ -109,6 +118,12 @@ def _numbers(frame: Frame, names: Sequence[str]) -> NDArray[np.float64]:
         values = _checked(name, frame[name]).astype(np.float64)
         parts.append(values.reshape(len(values), -1))
     return np.concatenate(parts, axis=1)
+
+
+def _check_zero_or_one(names: Sequence[str], values: NDArray[np.float64]) -> None:
+    strange = ((values != 0) & (values != 1)).any(axis=1)
+    if strange.any():
+        raise _refusal(names[0], f"holds another number than 0 and 1 in row {int(np.argmax(strange))}")
 
 
 def _checked(name: str, column: Column) -> NDArray[np.generic]:

@@ -76,7 +76,7 @@ class _Builder:
     regularization: RegularizationSpec
     needed_outputs: int
     max_parameters: int
-    vocabulary: int | None
+    vocabulary: int | None = None
     tops: list[LayerRecord] = field(default_factory=list)
     rules: list[WeightRule] = field(default_factory=list)
     parameters: int = 0

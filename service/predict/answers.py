@@ -12,6 +12,7 @@ from service.data.pipeline import TargetCodec
 from service.data.profile import Value, key_of
 from service.errors import InvalidRows, Problem
 from service.predict.messages import ClassPrediction, ValuePrediction
+from service.predict.predicted import PredictedQuantiles
 from service.predict.uncertainty import ClassSamples, ValueSamples
 
 SAMPLE_COPIES = 4
@@ -60,7 +61,7 @@ class ClassAnswers:
         for part in outputs:
             samples.add(part)
         found = samples.result()
-        _refuse_infinite(found.probabilities, first)
+        refuse_infinite(found.probabilities, first)
         keys = [key_of(value) for value in self.classes]
         # NumPy's argmax is the first of equals, torch's any of them.
         labels = found.probabilities.numpy().argmax(-1).tolist()
@@ -111,11 +112,14 @@ class ValueAnswers:
 
     def of(self, outputs: Iterable[Tensor], first: int) -> list[ValuePrediction]:
         """Return the predictions from samples of outputs; see `Answers.of`."""
-        samples = ValueSamples(self.loss.link, self._decode, self.quantiles)
+        samples = ValueSamples(self.loss.link, self._decode, self.quantiles, self._variance)
+        predicted = PredictedQuantiles.of(self.loss)
         for part in outputs:
             samples.add(part)
+            if predicted:
+                predicted.add(part)
         found = samples.result()
-        _refuse_infinite(torch.cat([found.mean, found.std], dim=-1), first)
+        refuse_infinite(torch.cat([found.mean, found.std], dim=-1), first)
         keys = [str(level) for level in self.quantiles]
         aleatoric = found.aleatoric_std
         predictions = [
@@ -135,10 +139,17 @@ class ValueAnswers:
                 strict=True,
             )
         ]
+        if predicted:
+            for prediction, levels in zip(predictions, self._listed(predicted.result(self._decode)), strict=True):
+                prediction["predicted_quantiles"] = dict(zip(predicted.keys, levels, strict=True))
         if self.keep:
             for prediction, values in zip(predictions, found.samples, strict=True):
                 prediction["samples"] = self._listed(values)
         return predictions
+
+    def _variance(self, outputs: Tensor) -> Tensor | None:
+        variance = self.loss.variance(outputs)
+        return None if variance is None else variance * torch.from_numpy(self.target.scale).square()
 
     def _decode(self, values: Tensor) -> Tensor:
         return torch.from_numpy(self.target.decode(values.numpy()))
@@ -149,7 +160,8 @@ class ValueAnswers:
         return numbers
 
 
-def _refuse_infinite(values: Tensor, first: int) -> None:
+def refuse_infinite(values: Tensor, first: int) -> None:
+    """Raise InvalidRows for rows, counted from `first`, of which a value is not finite."""
     finite = values.isfinite().all(-1)
     if bool(finite.all()):
         return

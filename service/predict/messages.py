@@ -87,6 +87,26 @@ class ClassPrediction(TypedDict):
 
 
 @with_config(DOCUMENTED)
+class LabelPrediction(TypedDict):
+    """What the network says of one row with several labels, each of which holds or does not."""
+
+    labels: Annotated[list[str], Field(examples=[["red", "round"]])]
+    """The labels whose probability is at least one half."""
+    probabilities: Annotated[dict[str, Probability], Field(examples=[{"red": 0.8, "round": 0.7}])]
+    """Mean probability of every label over the samples."""
+    probabilities_std: Annotated[dict[str, Spread], Field(examples=[{"red": 0.05, "round": 0.1}])]
+    """Standard deviation of these probabilities over the samples."""
+    predictive_entropy: Annotated[Spread, Field(examples=[1.11])]
+    """All the doubt, in nats: the entropies of the labels' mean probabilities, added up."""
+    expected_entropy: Annotated[Spread, Field(examples=[1.08])]
+    """Doubt from the data, in nats: the mean of the samples' entropies, added up over the labels."""
+    mutual_information: Annotated[Spread, Field(examples=[0.03])]
+    """Doubt from knowing too little, in nats: predictive less expected entropy."""
+    samples: NotRequired[Annotated[list[list[Probability]], Field(examples=[[[0.82, 0.71]]])]]
+    """When asked for: the probabilities of each sample, [mc_samples][labels]."""
+
+
+@with_config(DOCUMENTED)
 class ValuePrediction(TypedDict):
     """What the network says of one row of a regression, in the target's own units.
 
@@ -102,7 +122,9 @@ class ValuePrediction(TypedDict):
     aleatoric_std: Annotated[Spread | list[Spread] | None, Field(examples=[None])]
     """Standard deviation of the target's own noise; null where the network does not model it."""
     quantiles: Annotated[dict[str, Values], Field(examples=[{"0.05": 133.0, "0.95": 171.5}])]
-    """Quantiles of the samples by level, with linear interpolation between samples."""
+    """Quantiles by level: of the samples, or, where the network models the noise, of all that may be measured."""
+    predicted_quantiles: NotRequired[Annotated[dict[str, Values], Field(examples=[{"0.05": 120.0, "0.95": 180.0}])]]
+    """With the loss `quantile`: the quantiles that the network predicts, by level, means over the samples."""
     samples: NotRequired[Annotated[list[Values], Field(examples=[[149.1, 155.0]])]]
     """When asked for: the value of each sample, [mc_samples] or [mc_samples][targets]."""
 
@@ -112,8 +134,8 @@ class PredictAnswer(BaseModel):
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    predictions: list[ClassPrediction] | list[ValuePrediction]
-    """One entry a row: of a class, or of numbers."""
+    predictions: list[ClassPrediction] | list[LabelPrediction] | list[ValuePrediction]
+    """One entry a row: of a class, of labels, or of numbers."""
     mc_samples: Annotated[int, Field(ge=0, examples=[50])]
     """Samples behind every prediction; 0 where the network has no stochastic layer, whatever was asked for."""
     seed: Annotated[int, Field(ge=0, examples=[1])]

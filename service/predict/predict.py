@@ -9,6 +9,7 @@ from service.errors import InvalidInput, InvalidRows, Problem, TooLarge
 from service.network.tokens import foreign_token
 from service.predict.answers import Answers, ClassAnswers, ValueAnswers
 from service.predict.cache import LoadedModel
+from service.predict.label_answers import LabelAnswers
 from service.predict.messages import PredictAnswer, PredictRequest
 from service.predict.monte_carlo import Chunk
 from service.settings import Settings
@@ -54,6 +55,8 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
 
 def _answers(loaded: LoadedModel, request: PredictRequest, keep: bool) -> Answers:
     loss, target = loaded.spec.loss, loaded.target
+    if target.task == "multi_label":
+        return LabelAnswers(loss, target.labels, keep)
     if target.classes is not None:
         return ClassAnswers(loss, target.classes, keep)
     return ValueAnswers(loss, target, request.quantiles, keep)

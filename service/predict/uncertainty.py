@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 Link = Callable[[Tensor], Tensor]
+BISECTIONS = 60
+"""Halvings of an interval, after which float64 has nothing left to halve."""
 ZERO = torch.zeros((), dtype=torch.float64)
 """What sums begin with; never written to."""
 
@@ -75,8 +77,13 @@ class ClassUncertainty:
     """[R, T, K], when they were to be kept."""
 
 
+def label_entropy(p: Tensor) -> Tensor:
+    """Return the entropies of independent labels, added up over the last axis, [..., K] to [...], in nats."""
+    return entropy(torch.stack([p, 1.0 - p], dim=-1)).sum(-1)
+
+
 class ClassSamples:
-    """Takes in samples of a classification.
+    """Takes in samples of a classification; of several labels, with the entropies of all of them added up.
 
     With p_t the probabilities of sample t and H the entropy:
     predictive entropy = H(mean p_t), all the doubt there is; expected entropy = mean H(p_t), the doubt that every
@@ -84,8 +91,8 @@ class ClassSamples:
     comes from the networks contradicting each other, which more data would lessen.
     """
 
-    def __init__(self, link: Link, keep: bool = False) -> None:
-        self._link = link
+    def __init__(self, link: Link, keep: bool = False, entropy: Link = entropy) -> None:
+        self._link, self._entropy = link, entropy
         self._kept: list[Tensor] | None = [] if keep else None
         self._moments = Moments()
         self._entropies = ZERO
@@ -94,14 +101,14 @@ class ClassSamples:
         """Take in network outputs before the link, [S, R, outputs]."""
         p = self._link(outputs.double()).cpu()
         self._moments.add(p)
-        self._entropies = self._entropies + entropy(p).sum(0)
+        self._entropies = self._entropies + self._entropy(p).sum(0)
         if self._kept is not None:
             self._kept.append(p)
 
     def result(self) -> ClassUncertainty:
         """Return what all samples taken in say."""
         mean = self._moments.mean.clamp(0.0, 1.0)
-        predictive, expected = entropy(mean), self._entropies / self._moments.count
+        predictive, expected = self._entropy(mean), self._entropies / self._moments.count
         return ClassUncertainty(
             probabilities=mean,
             probabilities_std=self._moments.std,
@@ -137,25 +144,43 @@ class ValueSamples:
     target itself (aleatoric) is known only where the loss models it. std^2 = epistemic_std^2 + aleatoric_std^2.
     """
 
-    def __init__(self, link: Link, decode: Link, quantiles: Sequence[float]) -> None:
-        self._link, self._decode, self._quantiles = link, decode, tuple(quantiles)
+    def __init__(
+        self,
+        link: Link,
+        decode: Link,
+        quantiles: Sequence[float],
+        variance: Callable[[Tensor], Tensor | None] = lambda outputs: None,
+    ) -> None:
+        """Take in samples; `variance` gives that of the target's own noise, in its own units, or None."""
+        self._link, self._decode, self._quantiles, self._variance = link, decode, tuple(quantiles), variance
         self._kept: list[Tensor] = []
+        self._variances: list[Tensor] = []
 
     def add(self, outputs: Tensor) -> None:
         """Take in network outputs before the link, [S, R, outputs]."""
         self._kept.append(self._link(outputs).cpu())
+        if (variance := self._variance(outputs)) is not None:
+            self._variances.append(variance.cpu())
 
     def result(self) -> ValueUncertainty:
         """Return what all samples taken in say."""
         values = self._decode(torch.cat(self._kept).double())
         moments = Moments()
         moments.add(values)
+        if not self._variances:
+            noise, total = None, moments.std
+            levels = quantiles(values, self._quantiles)
+        else:
+            variances = torch.cat(self._variances).double()
+            noise = variances.mean(0).sqrt()
+            total = (moments.std.square() + noise.square()).sqrt()
+            levels = mixture_quantiles(values, variances.sqrt(), self._quantiles)
         return ValueUncertainty(
             mean=moments.mean,
-            std=moments.std,
+            std=total,
             epistemic_std=moments.std,
-            aleatoric_std=None,
-            quantiles=quantiles(values, self._quantiles),
+            aleatoric_std=noise,
+            quantiles=levels,
             samples=values.movedim(0, 1),
         )
 
@@ -171,3 +196,22 @@ def quantiles(values: Tensor, levels: Sequence[float]) -> Tensor:
     share = (place - low).view(-1, *[1] * (values.ndim - 1))
     below, above = ordered[low.long()], ordered[place.ceil().long()]
     return below + (above - below) * share
+
+
+def mixture_quantiles(means: Tensor, stds: Tensor, levels: Sequence[float]) -> Tensor:
+    """Return quantiles of equal mixtures of normal distributions, [T, ...] each to [Q, ...], by bisection.
+
+    A quantile of a mixture lies between the least and the largest of its parts'. Levels 0 and 1 have none that is
+    finite, and are answered with those a billionth away.
+    """
+    found = []
+    for level in levels:
+        sure = min(max(level, 1e-9), 1.0 - 1e-9)
+        ends = means + stds * torch.special.ndtri(torch.tensor(sure, dtype=means.dtype))
+        low, high = ends.amin(0), ends.amax(0)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            above = torch.special.ndtr((middle - means) / stds).mean(0) >= sure
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        found.append((low + high) / 2)
+    return torch.stack(found) if found else means.new_zeros(0, *means.shape[1:])

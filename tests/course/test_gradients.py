@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from service.blocks.activations import Activation
-from service.blocks.losses import BinaryCrossEntropy, CrossEntropy, Mse
+from service.blocks.losses import BinaryCrossEntropy, CrossEntropy
+from service.blocks.value_losses import Mse
 from tests.support.networks import build, put
 
 

@@ -69,6 +69,13 @@ TARGETS: dict[str, Json] = {
     "kl_divergence": {"target": ["d1", "d2", "d3"]},
     "binary_cross_entropy": {"target": "first"},
 }
+SEVERAL = {
+    "binary_cross_entropy": ["first", "second"],
+    "gaussian_nll": ["amount", "count"],
+    "quantile": ["amount", "count"],
+    "mse": ["amount", "count"],
+}
+"""What a loss of this name predicts when it predicts several columns."""
 """What a loss of this name predicts, where it is not one of three classes, or a number."""
 FEATURES = {"one_hot": ["n1", "word"]}
 """The columns that a preprocessing step of this name is for, where those are not the numbers."""
@@ -123,6 +130,9 @@ def cases() -> Iterator[Case]:
     for family in FAMILIES:
         for tag, block in family.members().items():
             yield Case(f"{family.family}-{tag}", *_case(family, block, smallest(block)))
+    for loss, target in SEVERAL.items():
+        data = {"features": ["n1", "n2", "n3"], "target": target}
+        yield Case(f"loss-{loss}-columns", "table", specification("table", loss=loss, data=data))
 
 
 def _case(family: type[Block], block: type[Block], body: Json) -> tuple[str, Json]:
@@ -154,15 +164,16 @@ def _network(**fields: Any) -> Json:
 
 
 def _loss(body: Json) -> tuple[str, Json]:
-    task = Loss.members()[body["type"]].task
+    task = Loss.members()[body["type"]].model_validate(body).task
     target = TARGETS.get(body["type"], CLASSES if task == "classification" else NUMBER)
     return "table", specification("table", loss=body, data={"features": ["n1", "n2", "n3"], **target})
 
 
 def _metric(body: Json) -> tuple[str, Json]:
-    task = Metric.members()[body["type"]].task
-    loss = "cross_entropy" if task == "classification" else "mse"
-    data = CLASSES if task == "classification" else NUMBER
+    classes = "classification" in Metric.members()[body["type"]].tasks
+    noise = body["type"] == "gaussian_log_likelihood"
+    loss = "cross_entropy" if classes else "gaussian_nll" if noise else "mse"
+    data = CLASSES if classes else NUMBER
     return "table", specification("table", loss=loss, data=data, metrics=[body])
 
 

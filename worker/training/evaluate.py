@@ -1,6 +1,7 @@
 """Measuring a network on rows that it does not train on."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -11,9 +12,7 @@ from worker.training.tally import Tally
 BATCH_ROWS = 1024
 
 
-def evaluate(
-    network: Network, rows: Batch, tally: Tally, between: Callable[[], None] = lambda: None
-) -> dict[str, float]:
+def evaluate(network: Network, rows: Batch, tally: Tally, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Return the loss and the metrics of a network in prediction mode; `between` is called between batches."""
     with torch.inference_mode():
         for start in range(0, len(rows.y), BATCH_ROWS):

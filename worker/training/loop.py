@@ -26,7 +26,7 @@ from worker.training.tally import Tally, Units
 
 SCAN_STEPS = 32
 """Steps between looks at the losses, each of which waits for the device."""
-Values = dict[str, dict[str, float]]
+Values = dict[str, dict[str, Any]]
 
 
 class Interrupted(Exception):
@@ -165,7 +165,7 @@ class Loop:
         if self.recorder.due():
             self.recorder.flush(self.epoch, self.step, self.rows)
 
-    def validate(self) -> dict[str, float] | None:
+    def validate(self) -> dict[str, Any] | None:
         """Return the values on the validation rows; None where there are none. One that is broken off is done again."""
         if not len(self.data.validation):
             return None
@@ -174,7 +174,7 @@ class Loop:
             raise not_finite("validation loss", values["loss"], self.step - 1, self.epoch)
         return values
 
-    def measure(self, index: Tensor, between: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def measure(self, index: Tensor, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Return loss and metrics on the rows at `index`, in prediction mode."""
         self.take_step.end()
         try:

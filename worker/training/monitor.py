@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from service.blocks.metrics import Metric
 
 VALIDATION = "val_"
-Values = Mapping[str, Mapping[str, float]]
+Values = Mapping[str, Mapping[str, Any]]
 
 
 def higher_is_better(monitor: str, metrics: Sequence[Metric]) -> bool:
@@ -18,7 +19,7 @@ def higher_is_better(monitor: str, metrics: Sequence[Metric]) -> bool:
 def value_of(monitor: str, values: Values) -> float:
     """Return the monitored one of an epoch's values by split and name, NaN where it was not measured."""
     split = "validation" if monitor.startswith(VALIDATION) else "train"
-    return values.get(split, {}).get(monitor.removeprefix(VALIDATION), math.nan)
+    return float(values.get(split, {}).get(monitor.removeprefix(VALIDATION), math.nan))
 
 
 def improves(value: float, best: float | None, min_delta: float, higher: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -29,9 +30,10 @@ class Recorder:
         """Begin to measure speed at `step`."""
         self._mark = (time.monotonic(), step, 0)
 
-    def add(self, split: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Take in values by name."""
-        self._points += [Point(name, split, epoch, step, value) for name, value in values.items()]
+    def add(self, split: str, epoch: int, step: int, values: Mapping[str, Any]) -> None:
+        """Take in values by name; what is not one number, as a confusion matrix, has no curve and is left aside."""
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        self._points += [Point(name, split, epoch, step, value) for name, value in numbers.items()]
 
     def due(self) -> bool:
         """Return whether it is time to write."""

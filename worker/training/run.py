@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from service.blocks.schedules import Horizon
+from service.data.target import TargetCodec
 from service.errors import (
     CorruptBlob,
     DatasetGone,
@@ -89,6 +91,13 @@ def _interrupted(store: Store, lease: Lease, interruption: Interrupted) -> None:
 def _fail(lease: Lease, code: str, message: str) -> None:
     with lease.write() as session:
         jobs.fail(session, lease.job_id, lease.attempt, code, message)
+
+
+def _classes(target: TargetCodec) -> list[Any] | None:
+    """Return the classes, or the labels, that predictions name."""
+    if target.task == "multi_label":
+        return list(target.labels)
+    return None if target.classes is None else list(target.classes)
 
 
 class Run:
@@ -214,7 +223,7 @@ class Run:
                 name=self.job.name,
                 spec=self.job.spec,
                 task=self.spec.loss.task,
-                classes=None if self.data.target.classes is None else list(self.data.target.classes),
+                classes=_classes(self.data.target),
                 columns=self.data.columns,
                 preprocessing=self.data.preprocessing(),
                 metrics=values,

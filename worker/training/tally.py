@@ -37,11 +37,12 @@ class Tally:
     @torch.no_grad()
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add the metrics of a batch; its loss comes separately (`add_loss`)."""
-        prediction = self.loss.link(output)
+        prediction, variance = self.loss.link(output), self.loss.variance(output)
         if self.units is not None:
             prediction, target = self.units(prediction), self.units(target)
+            variance = None if variance is None else variance * self.units.scale.square()
         for metric in self.metrics:
-            fresh = metric.sums(prediction, target)
+            fresh = metric.sums(prediction, target, variance)
             known = self.sums.get(metric.key)
             self.sums[metric.key] = fresh if known is None else known + fresh
 
@@ -50,9 +51,9 @@ class Tally:
         self.loss_sum += mean * rows
         self.rows += rows
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, Any]:
         """Return the mean loss and every metric by name."""
-        found = {"loss": self.loss_sum / self.rows if self.rows else float("nan")}
+        found: dict[str, Any] = {"loss": self.loss_sum / self.rows if self.rows else float("nan")}
         for metric in self.metrics:
             if metric.key in self.sums:
                 found[metric.key] = metric.value(self.sums[metric.key].cpu())

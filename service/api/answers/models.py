@@ -17,10 +17,10 @@ class Model(Answer):
     """Id of the job that trained it."""
     name: str | None
     """Name for people, as the job had it."""
-    task: Literal["classification", "regression"]
-    """What it predicts: a class, or numbers."""
+    task: Literal["classification", "multi_label", "regression"]
+    """What it predicts: a class, labels that may hold together, or numbers."""
     classes: list[Any] | None
-    """The classes, in the order of the outputs; null for regression."""
+    """The classes or labels, in the order of the outputs; null for regression."""
     columns: list[JsonObject]
     """The columns that a row to predict has, in the order of rows given as arrays."""
     targets: list[str]

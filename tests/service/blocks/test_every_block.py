@@ -219,9 +219,11 @@ def test_loss_is_per_row_and_its_link_readable(block: type[Loss]) -> None:
     loss = block.model_validate(smallest(block))
     two = Target(("a", "b"), 1) if loss.task == "classification" else Target(None, 2)
     output = torch.randn(6, loss.outputs(two), requires_grad=True)
-    target = torch.arange(6) % 2 if loss.task == "classification" else torch.randn(6, 2)
+    # Shares of a whole are numbers that every loss of numbers takes.
+    shares = torch.rand(6, 1) * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])
+    target = torch.arange(6) % 2 if loss.task == "classification" else shares
     rows = loss.per_row(output, target)
-    assert rows.shape == (6,) and (rows >= 0).all()
+    assert rows.shape == (6,) and ((rows >= 0).all() or not loss.bounded)
     torch.testing.assert_close(loss.per_row(output[2:3], target[2:3]), rows[2:3])
     rows.mean().backward()
     assert output.grad is not None and torch.isfinite(output.grad).all()
@@ -236,17 +238,22 @@ def test_metric_adds_up_over_batches(block: type[Metric]) -> None:
     # The smallest k of top-k accuracy that can still be wrong among four classes.
     metric = block.model_validate({**smallest(block), **({"k": 2} if "k" in block.model_fields else {})})
     source = torch.Generator().manual_seed(0)
-    if metric.task == "classification":
+    if "classification" in metric.tasks:
         target = torch.arange(40) % 4
         guess, perfect = torch.rand(40, 4, generator=source), nn.functional.one_hot(target, 4).float()
     else:
         target = torch.randn(40, 2, generator=source)
         guess, perfect = torch.randn(40, 2, generator=source), target.clone()
-    whole = metric.sums(guess, target)
+    guess = guess / guess.sum(1, keepdim=True) if "classification" in metric.tasks else guess
+    variance = torch.full_like(guess, 0.5)
+    whole = metric.sums(guess, target, variance)
     assert whole.dtype == torch.float64
-    parts = metric.sums(guess[:7], target[:7]) + metric.sums(guess[7:], target[7:])
+    parts = metric.sums(guess[:7], target[:7], variance[:7]) + metric.sums(guess[7:], target[7:], variance[7:])
     torch.testing.assert_close(whole, parts)
-    best, value = metric.value(metric.sums(perfect, target)), metric.value(whole)
+    best, value = metric.value(metric.sums(perfect, target, variance)), metric.value(whole)
+    if not metric.scalar:
+        assert best == [[10 * (i == j) for j in range(4)] for i in range(4)] != value
+        return
     assert math.isfinite(value)
     assert best > value if metric.higher_is_better else best < value
 

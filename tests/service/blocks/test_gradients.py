@@ -40,6 +40,7 @@ TARGETS: dict[str, list[tuple[Target, Callable[[int], Tensor]]]] = {
         (Target(("a", "b"), 1), lambda rows: torch.arange(rows) % 2),
     ],
     "regression": [(Target(None, 2), lambda rows: 0.9 * drawn(rows, 2, seed=1))],
+    "multi_label": [(Target(None, 2), lambda rows: (drawn(rows, 2, seed=1) > 0).double())],
 }
 """Targets of every task and their values, of which a loss must take one."""
 
@@ -99,7 +100,10 @@ def test_loss(block: type[Loss], rows: int) -> None:
             outputs = loss.outputs(target)
         except ValueError:
             continue
-        per_row = partial(loss.per_row, target=truth(rows))
+        values = truth(rows)
+        # Only shares of a whole have a divergence.
+        values = torch.softmax(values, dim=1) if loss.type == "kl_divergence" else values
+        per_row = partial(loss.per_row, target=values)
         assert gradcheck(per_row, (drawn(rows, outputs).requires_grad_(),))
         return
     pytest.fail(f"{loss.type} takes none of the targets here: add one that it takes")

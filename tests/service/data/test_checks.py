@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.data.checks import MAX_CLASSES, check_columns, check_shape, input_shape_of, target_of
+from service.data.checks import check_columns, check_shape, input_shape_of, target_of
 from service.data.collector import DISTINCT_LIMIT
 from service.data.features import Features
 from service.data.profile import ColumnProfile, ValueCount
 from service.data.target import TargetCodec
+from service.data.target_checks import MAX_CLASSES
 from service.errors import InvalidSpec
 from service.spec import JobSpec
 from tests.support.uploaded import Uploader, spec_of

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from service.blocks.metrics import Accuracy
+from service.blocks.class_metrics import Accuracy
 from service.spec import JobSpec
 from tests.worker.runs import changed
 from worker.training.plateau import Plateau
