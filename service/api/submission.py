@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
 from service.blocks.base import Shape
+from service.data.formats import contents_sha256
 from service.data.pipeline import check_columns, input_shape_of, target_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
@@ -29,7 +30,9 @@ class Submission:
     @property
     def identity(self) -> tuple[str, str, int]:
         """Specification hash, data hash and seed: the same three give the same weights."""
-        return self.spec.sha256(), self.dataset.sha256, self.spec.training.seed
+        columns = [ColumnProfile.model_validate(column) for column in self.dataset.columns]
+        data_sha256 = contents_sha256(self.dataset.sha256, self.dataset.format, columns)
+        return self.spec.sha256(), data_sha256, self.spec.training.seed
 
 
 def examine(service: Backend, value: object) -> Submission:
