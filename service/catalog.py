@@ -13,13 +13,17 @@ from typing import Any
 import orjson
 
 from service.blocks.activations import Activation
+from service.blocks.augmentation import Augmentation
+from service.blocks.averaging import Averaging
 from service.blocks.base import Block, Strict
 from service.blocks.initializers import Initializer
 from service.blocks.layers import Layer
 from service.blocks.losses import Loss
 from service.blocks.metrics import Metric
+from service.blocks.mixing import Mixing
 from service.blocks.optimizers import Optimizer
 from service.blocks.preprocessing import Preprocessing
+from service.blocks.pretraining import Pretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import Schedule
 
@@ -31,7 +35,11 @@ FAMILIES: tuple[type[Block], ...] = (
     Metric,
     Optimizer,
     Schedule,
+    Averaging,
+    Pretraining,
     Preprocessing,
+    Augmentation,
+    Mixing,
 )
 """The families, in the order in which people meet them."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from service.blocks.layers import WeightedLayer
 from service.blocks.metrics import Metric
+from service.blocks.plateau import ReduceOnPlateau
 from service.blocks.reshaping import ActivationLayer
 from service.blocks.values import AUTO
 from service.errors import Problem
@@ -77,13 +78,34 @@ def monitor_exists(spec: JobSpec) -> Iterator[Problem]:
     stopping = spec.regularization.early_stopping
     if stopping is None:
         return
+    yield from _measured(spec, stopping.monitor, "regularization.early_stopping.monitor")
+
+
+def _measured(spec: JobSpec, monitor: str, path: str) -> Iterator[Problem]:
     names = ["loss", *(metric.key for metric in spec.metrics)]
     allowed = [f"val_{name}" for name in names] * (spec.data.split.validation > 0) + names
-    if stopping.monitor not in allowed:
-        known = stopping.monitor.removeprefix("val_") in names
+    if monitor not in allowed:
+        known = monitor.removeprefix("val_") in names
         message = "needs validation rows, and data.split.validation is 0" if known else "is not measured"
-        message += "" if known else did_you_mean(stopping.monitor, allowed)
-        yield Problem("regularization.early_stopping.monitor", message, stopping.monitor, allowed)
+        message += "" if known else did_you_mean(monitor, allowed)
+        yield Problem(path, message, monitor, allowed)
+
+
+def plateau_exists(spec: JobSpec) -> Iterator[Problem]:
+    """The rate follows something that is measured."""
+    if not isinstance(spec.schedule, ReduceOnPlateau) or spec.schedule.monitor is None:
+        return
+    yield from _measured(spec, spec.schedule.monitor, "schedule.monitor")
+
+
+def whole_gradients(spec: JobSpec) -> Iterator[Problem]:
+    """A line search compares losses; a gradient that is cut off does not belong to them."""
+    if not spec.optimizer.searches:
+        return
+    for name in ("clip_norm", "clip_value"):
+        if getattr(spec.regularization, name) is not None:
+            message = f"cuts the gradient off, on which the line search of {spec.optimizer.type} relies"
+            yield Problem(f"regularization.{name}", message, getattr(spec.regularization, name), None)
 
 
 CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
@@ -93,5 +115,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("network", "loss"), logits_last),
     (("loss", "metrics"), metrics_suit),
     (("loss", "metrics", "regularization", "data.split"), monitor_exists),
+    (("loss", "metrics", "schedule", "data.split"), plateau_exists),
+    (("optimizer", "regularization"), whole_gradients),
 )
 """Every rule, and the parts of the specification that it reads."""

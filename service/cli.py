@@ -11,6 +11,7 @@ from service.client import ClientError, Refused
 from service.commands import commands, settings_of
 from service.settings import Settings
 from service.stack import migrate_command, server_command, up, worker_command
+from service.steering import steering
 from service.supervisor import StartFailed
 from service.terminal import problem_lines, say
 
@@ -55,6 +56,7 @@ def migrate(home: Home = None) -> None:
 
 
 app.add_typer(commands)
+app.add_typer(steering)
 
 
 def _become(command: list[str], settings: Settings) -> None:

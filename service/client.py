@@ -176,9 +176,18 @@ class Client:
         """Return a job as it is now."""
         return Job.model_validate(self.request("GET", f"/v1/jobs/{job_id}"))
 
+    def command(self, job_id: str, name: str) -> Job:
+        """Have a job paused, resumed, cancelled, killed or retried: `name` is the word for it."""
+        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/{name}"))
+
+    def extend(self, job_id: str, epochs: int, settings: Json | None = None) -> Job:
+        """Train a job that has succeeded for so many epochs more, as a new job."""
+        body = {"epochs": epochs, "settings": settings or {}}
+        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/extend", json=body))
+
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop at its next step."""
-        return Job.model_validate(self.request("POST", f"/v1/jobs/{job_id}/cancel"))
+        return self.command(job_id, "cancel")
 
     def watch(self, job_id: str, every: float = POLL_SECONDS) -> Iterator[tuple[Job, list[Metric]]]:
         """Give the job and its new metrics, again and again, until it has ended."""

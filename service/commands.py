@@ -37,7 +37,7 @@ def submit(
     url: Url = None,
 ) -> None:
     """Ask for a training job."""
-    with _client(url) as client:
+    with client_of(url) as client:
         job = client.submit(_filled_in(_read_spec(spec), client, data), reuse=reuse)
         if watch:
             _watch(client, job.id, as_json)
@@ -55,7 +55,7 @@ def validate(
     url: Url = None,
 ) -> None:
     """Show what a job would do, without doing it: shapes, sizes and advice."""
-    with _client(url) as client:
+    with client_of(url) as client:
         answer = client.validate(_filled_in(_read_spec(spec), client, data))
     if as_json:
         _print_json(answer)
@@ -71,7 +71,7 @@ def jobs(
     url: Url = None,
 ) -> None:
     """List jobs."""
-    with _client(url) as client:
+    with client_of(url) as client:
         found = client.newest("jobs", limit, status=status)
     if as_json:
         _print_json(found)
@@ -86,15 +86,8 @@ def jobs(
 @commands.command()
 def watch(job: JobId, as_json: AsJson = False, url: Url = None) -> None:
     """Show the progress of a job until it has ended."""
-    with _client(url) as client:
+    with client_of(url) as client:
         _watch(client, job, as_json)
-
-
-@commands.command()
-def cancel(job: JobId, url: Url = None) -> None:
-    """Stop a job."""
-    with _client(url) as client:
-        say(f"{job} is {client.cancel(job).status}")
 
 
 @commands.command()
@@ -106,7 +99,7 @@ def metrics(
     url: Url = None,
 ) -> None:
     """Show what was measured while a job ran."""
-    with _client(url) as client:
+    with client_of(url) as client:
         found = client.metrics(job, name=name, split=split)
     if as_json:
         _print_json([metric.model_dump() for metric in found])
@@ -118,7 +111,7 @@ def metrics(
 @commands.command()
 def models(limit: Limit = 20, as_json: AsJson = False, url: Url = None) -> None:
     """List trained models."""
-    with _client(url) as client:
+    with client_of(url) as client:
         found = client.newest("models", limit)
     if as_json:
         _print_json(found)
@@ -129,7 +122,7 @@ def models(limit: Limit = 20, as_json: AsJson = False, url: Url = None) -> None:
 @commands.command()
 def datasets(limit: Limit = 20, as_json: AsJson = False, url: Url = None) -> None:
     """List data sets."""
-    with _client(url) as client:
+    with client_of(url) as client:
         found = client.newest("datasets", limit)
     if as_json:
         _print_json(found)
@@ -150,7 +143,7 @@ def predict(
     url: Url = None,
 ) -> None:
     """Predict rows, each with how sure the model is."""
-    with _client(url) as client:
+    with client_of(url) as client:
         answer = client.predict(model, read_rows(rows, client.model(model)), mc_samples=mc_samples, seed=seed)
     if as_json:
         _print_json(answer)
@@ -167,7 +160,7 @@ def settings_of(**given: Any) -> Settings:
         raise ClientError("\n".join(lines)) from error
 
 
-def _client(url: str | None) -> Client:
+def client_of(url: str | None) -> Client:
     """Return the client of the server that is asked for, else of the one that runs from the home folder."""
     settings = settings_of(url=url)
     published = settings.home / "url"

@@ -193,6 +193,12 @@ class OutOfMemory(TrainingFailed):
     code = "out_of_memory"
 
 
+class TimeLimit(TrainingFailed):
+    """The run took longer than the job allows."""
+
+    code = "time_limit"
+
+
 class DatasetGone(TrainingFailed):
     """The data set of this job no longer exists or cannot be read."""
 

@@ -7,13 +7,17 @@ import orjson
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from service.blocks.activations import AnyActivation
+from service.blocks.augmentation import AnyAugmentation
+from service.blocks.averaging import AnyAveraging
 from service.blocks.base import Strict
 from service.blocks.initializers import AnyInitializer
 from service.blocks.layers import AnyLayer
 from service.blocks.losses import AnyLoss
 from service.blocks.metrics import DEFAULT_METRICS, AnyMetric
+from service.blocks.mixing import AnyMixing
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
+from service.blocks.pretraining import AnyPretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
 from service.blocks.values import Says
@@ -90,6 +94,10 @@ class RegularizationSpec(Strict):
     """Stop when a metric no longer gets better; default: train all epochs."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Scale the gradient down to this Euclidean norm when it is larger."""
+    clip_value: Annotated[float, Field(gt=0)] | None = None
+    """Cut every number of the gradient off at this size, before `clip_norm`."""
+    mixing: AnyMixing | None = None
+    """Train on mixtures of two rows; default: on rows as they are."""
 
 
 class DataSpec(Strict):
@@ -107,13 +115,15 @@ class DataSpec(Strict):
     """Column of numbers from 0 up that say how much each row counts in the loss; only their ratios matter."""
     preprocessing: list[AnyPreprocessing] = []
     """Steps applied to the features, in order; a single step may stand without the list."""
+    augmentation: Annotated[list[AnyAugmentation], Field(max_length=50)] = []
+    """Random changes of the training rows behind the preprocessing, in order; a single one may stand alone."""
     target_preprocessing: Literal["standardize", "min_max"] | None = None
     """Scaling of a regression target; predictions come back in the target's own units."""
     image_layout: Literal["auto", "channels_last", "channels_first", "none"] = "auto"
     """Where tensors hold their channels. "auto": [rows, h, w] and [rows, h, w, 1|3|4] are images, other shapes stay.
     "none": every tensor stays as it is, so that [rows, length, features] is a sequence."""
 
-    @field_validator("preprocessing", mode="before")
+    @field_validator("preprocessing", "augmentation", mode="before")
     @classmethod
     def _one_step_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str | dict) else value
@@ -135,8 +145,14 @@ class TrainingSpec(Strict):
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Passes over the training rows."""
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
-    """Rows in one step."""
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"], Says('a whole number from 1 to 1,000,000, or "all"')
+    ] = 32
+    """Rows in one batch; 1: stochastic gradient descent; "all": batch gradient descent on all training rows."""
+    accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Batches whose gradients are put together for one step: memory of one batch, gradient of many."""
+    averaging: AnyAveraging | None = None
+    """Average of the weights along the way, which is then validated and kept; default: the weights themselves."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -146,7 +162,19 @@ class TrainingSpec(Strict):
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Also store `batch_loss` and `learning_rate` every so many steps."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] | None = None
-    """Seconds between checkpoints (at epoch ends); default: the server's setting; 0: at every epoch's end."""
+    """Seconds between checkpoints; default: the server's setting; 0: at every epoch's end."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
+    """Also store a checkpoint after every so many steps."""
+    keep_every_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Store a checkpoint at the end of every so many epochs and keep it; others go when a later one is there."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time that one attempt may train; one that needs longer stores a checkpoint and fails."""
+    max_step_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time that one step may take; a longer one fails the job."""
+
+    def rows_of_batch(self, rows: int) -> int:
+        """Return the rows of one batch when there are `rows` to train on."""
+        return rows if self.batch_size == "all" else self.batch_size
 
 
 class JobSpec(Strict):
@@ -162,6 +190,8 @@ class JobSpec(Strict):
     """The rule that moves the weights."""
     schedule: AnySchedule = Field(default="constant")  # type: ignore[assignment]
     """How the learning rate changes."""
+    pretrain: AnyPretraining | None = None
+    """What happens to the hidden layers before training, without labels; default: nothing."""
     regularization: RegularizationSpec = RegularizationSpec()
     """What keeps the network from overfitting."""
     data: DataSpec

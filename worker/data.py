@@ -24,13 +24,31 @@ from worker.split import divide
 from worker.weights import weights_of
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows: `x` [rows, *input], `y` [rows] or [rows, columns], `weight` [rows] what each counts in the loss.
+
+    Rows that are mixed with others have those' targets, `y_other`, and what they count, `weight_other`, besides.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+    y_other: Tensor | None = None
+    weight_other: Tensor | None = None
+
+    def __getitem__(self, rows: slice | Tensor) -> "Batch":
+        """Return some of the rows."""
+        rest = (None if t is None else t[rows] for t in (self.weight, self.y_other, self.weight_other))
+        return Batch(self.x[rows], self.y[rows], *rest)
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """All rows as tensors on one device, and which of them train, validate and test.
 
     `x` float32 [rows, *input_shape]; `y` int64 [rows] or float32 [rows, columns]; the index tensors int64, ascending.
-    `columns` are the profiles of the features and the target as answers show them; `weight`, float32 [rows], says how
-    much each row counts, 1 on average over the training rows; None where all count the same.
+    `columns` are the profiles of the features and the target as answers show them.
     """
 
     x: Tensor
@@ -43,11 +61,21 @@ class TrainingData:
     outputs: int
     columns: list[dict[str, Any]]
     weight: Tensor | None = None
+    """What each row counts in the loss, float32 [rows]; None: all alike."""
 
     @property
     def input_shape(self) -> Shape:
         """Shape of a row as the network sees it."""
         return self.features.input_shape
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many token ids there are, where rows hold such."""
+        return self.features.vocabulary
+
+    def rows(self, index: Tensor) -> Batch:
+        """Return the rows at `index`."""
+        return Batch(self.x, self.y, self.weight)[index]
 
     def to(self, device: torch.device | str) -> "TrainingData":
         """Return the same data with its tensors on the device."""
@@ -119,8 +147,8 @@ def prepare(frame: Frame, columns: Sequence[ColumnProfile], spec: JobSpec) -> Tr
         features=features,
         target=target,
         outputs=_outputs(spec, target),
+        weight=weights_of(spec, frame, target, y, parts.train),
         columns=[column.shown().model_dump(mode="json") for column in columns],
-        weight=None if data.sample_weight is None else weights_of(frame, data.sample_weight, parts.train),
     )
 
 

@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from service.errors import TrainyardError, Unavailable
+from service.errors import TimeLimit, TrainyardError, Unavailable
 from service.settings import Settings
 from service.store import jobs
 from service.store.attempts import Progress
@@ -20,6 +21,8 @@ Wish = Literal["cancel", "pause", "give_back", "fenced"]
 WISHES: dict[str, Wish] = {"cancelling": "cancel", "pausing": "pause"}
 RENEWALS = 6
 """Renewals in the length of a lease."""
+GRACE_SECONDS = 5.0
+"""How long a run that lost its job may take to notice: a step that takes longer is not waited for."""
 
 
 class LeaseLost(Exception):
@@ -29,10 +32,15 @@ class LeaseLost(Exception):
 class Lease:
     """A claimed job. A thread reads wishes every `heartbeat_seconds` and extends the lease."""
 
-    def __init__(self, store: Store, settings: Settings, job_id: str, attempt: int) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, job_id: str, attempt: int, stuck: Callable[[], None] | None = None
+    ) -> None:
+        """Hold a claimed job; `stuck` is called when the run goes on after it has lost the job."""
         self.job_id, self.attempt = job_id, attempt
-        self._store, self._settings = store, settings
+        self._store, self._settings, self._stuck = store, settings, stuck
         self._wish: Wish | None = None
+        self._step_seconds: float | None = None
+        self._stepped_at: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{job_id}", daemon=True)
 
@@ -71,12 +79,39 @@ class Lease:
         beats = 0
         while not self._stop.wait(self._settings.heartbeat_seconds):
             beats += 1
+            if self._wish == "fenced":
+                break
             try:
                 self._look(renew=beats % every == 0)
+                self._check_step()
             except Unavailable as error:
                 log.warning("job %s: no heartbeat, the database does not answer: %s", self.job_id, error)
             except TrainyardError:
                 log.exception("job %s: heartbeat failed", self.job_id)
+        if self._wish == "fenced":
+            self._give_grace()
+
+    def at_step(self) -> None:
+        """Say that a step is over; measured where `limit_step` asked for it."""
+        self._stepped_at = time.monotonic()
+
+    def limit_step(self, seconds: float | None) -> None:
+        """Fail the job when a step takes longer than this, from the first `at_step` on."""
+        self._step_seconds = seconds
+
+    def _check_step(self) -> None:
+        limit, since = self._step_seconds, self._stepped_at
+        if limit is None or since is None or time.monotonic() - since <= limit:
+            return
+        with self._store.begin() as session:
+            message = f"A step took longer than training.max_step_seconds, {limit:g} s."
+            jobs.fail(session, self.job_id, self.attempt, TimeLimit.code, message)
+        self._note(None)
+
+    def _give_grace(self) -> None:
+        if self._stuck and not self._stop.wait(GRACE_SECONDS):
+            log.error("job %s: attempt %s lost the job and does not stop", self.job_id, self.attempt)
+            self._stuck()
 
     def _look(self, renew: bool) -> None:
         if renew:

@@ -77,7 +77,7 @@ def double_activation(view: View) -> Iterator[Finding]:
 def small_batch_norm(view: View) -> Iterator[Finding]:
     """The mean and variance of a few rows say little (Wu and He 2018)."""
     batch = view.spec.training.batch_size
-    if batch < SMALL_BATCH and any(isinstance(site.layer, BatchNorm) for site in view.sites):
+    if batch != "all" and batch < SMALL_BATCH and any(isinstance(site.layer, BatchNorm) for site in view.sites):
         reason = f"Batch normalisation estimates mean and variance from {batch} rows, which is mostly noise."
         yield Finding("training.batch_size", reason, f'Use at least {SMALL_BATCH} rows, or "layer_norm".')
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from service.advice.view import Finding, Rule, View
+from service.blocks.adam import AdamFamily
 from service.blocks.layers import WeightedLayer
-from service.blocks.optimizers import AdamFamily
 
 FAST = 0.05
 """Learning rate above which an adaptive optimizer, whose steps are about that long, rarely settles."""

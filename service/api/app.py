@@ -11,9 +11,10 @@ from types import FrameType
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import blocks, datasets, health, job_records, jobs, models, networks, openapi, problems
+from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
 from service.api.access import Access
 from service.api.deps import Backend
+from service.api.extension import ExtendRequest
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
@@ -38,7 +39,7 @@ next page with `after` set to the last id.
 TAGS = [
     {"name": "datasets", "description": "Files that networks are trained on."},
     {"name": "networks", "description": "What would come of a specification, without training."},
-    {"name": "jobs", "description": "Training runs: submit, watch, cancel."},
+    {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
     {"name": "service", "description": "The service itself."},
 ]
@@ -47,6 +48,7 @@ ROUTERS = (
     networks.router,
     blocks.router,
     jobs.router,
+    job_commands.router,
     job_records.router,
     models.router,
     health.router,
@@ -69,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest)
+    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
 

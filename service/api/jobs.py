@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit, list, look at, cancel and delete training jobs."""
+"""`/v1/jobs`: submit, list, look at and delete training jobs."""
 
 import hashlib
 from typing import Annotated
@@ -101,16 +101,6 @@ def get_job(service: Service, job_id: JobId) -> Job:
     with service.store.read() as session:
         row = jobs.get(session, job_id)
         return Job.of(row, waiting.positions(session, [job_id]).get(job_id))
-
-
-@router.post("/{job_id}/cancel", summary="Cancel a job", responses=errors(NotFound, InvalidInput))
-def cancel_job(service: Service, job_id: JobId) -> Job:
-    """Cancel a job that waits, or ask the worker of one that runs to stop at its next step.
-
-    Asking again, or for a job that has ended, changes nothing and is no error.
-    """
-    with service.store.begin() as session:
-        return Job.of(jobs.request_cancel(session, job_id))
 
 
 @router.delete(

@@ -90,5 +90,5 @@ def _shapes(request: CheckRequest) -> tuple[Shape, int]:
 
 
 def _answer(spec: JobSpec, network: Network, shape: Shape, outputs: int, sha256: str | None) -> NetworkCheck:
-    summary = summarize(network, spec.training.batch_size)
+    summary = summarize(network, spec.training.rows_of_batch(1))
     return NetworkCheck.of(summary, shape, outputs, network.stochastic_layers, sha256, advise(spec, network))

@@ -7,10 +7,11 @@ from sqlalchemy.orm import Session
 from service.api.deps import Backend
 from service.blocks.base import Shape
 from service.data.formats import contents_sha256
-from service.data.pipeline import check_columns, input_shape_of, target_of
+from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.network import Network, build_network
+from service.network.beliefs import belief_stack
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
 from service.store import datasets, jobs
@@ -66,19 +67,30 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
     found = check_columns(spec, columns, dataset.rows)
     if found:
         raise InvalidSpec(draft.trusted(found, [column.name for column in columns]))
-    if not draft.sound("network", "regularization", "loss", "data"):
+    if not draft.sound("network", "pretrain", "regularization", "loss", "data"):
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
-    return Submission(spec, dataset, build(service, spec, shape, outputs), shape, outputs)
+    network = build(service, spec, shape, outputs, token_count_of(spec, columns))
+    return Submission(spec, dataset, network, shape, outputs)
 
 
-def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int) -> Network:
+def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None) -> Network:
     """Build the network on the meta device.
 
     Raises:
-        InvalidSpec: A layer cannot take what arrives, or there are too many parameters.
+        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, or there are too many parameters.
     """
-    return build_network(spec.network, spec.regularization, shape, outputs, service.settings.max_parameters)
+    refused = check_shape(spec, shape)
+    try:
+        limit = service.settings.max_parameters
+        network = build_network(spec.network, spec.regularization, shape, outputs, limit, vocabulary)
+        if spec.pretrain is not None:
+            belief_stack(spec.network, network)
+    except InvalidSpec as error:
+        raise InvalidSpec([*refused, *error.problems]) from error
+    if refused:
+        raise InvalidSpec(refused)
+    return network
 
 
 def find_dataset(service: Backend, dataset_id: str) -> Dataset:

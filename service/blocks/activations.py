@@ -18,8 +18,11 @@ class Activation(Block):
     probabilities: ClassVar[bool] = False
     """True when the outputs are probabilities, which no loss of ours takes (they take logits)."""
 
+    narrows: ClassVar[bool] = False
+    """True when fewer channels come out than go in."""
+
     def build(self) -> nn.Module:
-        """Return the module; input and output have the same shape."""
+        """Return the module; input and output have the same shape, but for the channels of one that `narrows`."""
         raise NotImplementedError
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, Layer, ShapeError
-from service.blocks.noise import STEPS, StochasticModule, keep_mask, keep_scale
+from service.blocks.noise import StochasticModule, keep_mask, keep_scale, uniforms
 from service.blocks.values import Rate
 
 SELU_LIMIT = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
@@ -122,9 +122,7 @@ class GaussianNoiseModule(StochasticModule):
         """Return `x` plus noise."""
         if self.noise is None:
             return x
-        # The middle of each of 65,536 equal shares of probability: symmetric, and never infinite.
-        uniform = (self.noise.bits(self.key, tuple(x.shape)).to(torch.float64) + (STEPS // 2 + 0.5)) / STEPS
-        normal: Tensor = torch.special.ndtri(uniform)
+        normal: Tensor = torch.special.ndtri(uniforms(self.noise.bits(self.key, tuple(x.shape))))
         return x + self.std * normal.to(x.dtype)
 
 

@@ -28,6 +28,14 @@ class BuildContext(Protocol):
         """The value of `"units": "auto"`: what the loss and the data call for; None but on the last layer."""
 
     @property
+    def vocabulary(self) -> int | None:
+        """How many token ids the data have; None where they do not say, or hold other things than tokens."""
+
+    @property
+    def first(self) -> bool:
+        """True where the data arrive: no layer stands before."""
+
+    @property
     def activation(self) -> Activation | None:
         """The network's default activation; None on the last layer, whose outputs the loss reads."""
 
@@ -72,6 +80,11 @@ class Layer(Block):
 class WeightedLayer(Layer):
     """A layer with a kernel, a bias and an activation behind them."""
 
+    nonlinear: ClassVar[bool] = False
+    """True when the layer bends what it gives by itself, without an activation."""
+    transposed: ClassVar[bool] = False
+    """True when the kernel has its inputs first, as torch keeps those of transposed convolutions."""
+
     activation: AnyActivation | None = None
     """Activation behind the layer; default: the network's (`network.activation`), none on the last layer."""
     use_bias: bool = True
@@ -100,6 +113,17 @@ class WeightedLayer(Layer):
         if context.outputs is None:
             raise ShapeError('a number of units: "auto" stands for the outputs and belongs on the last layer only')
         return context.outputs
+
+
+class TableLayer(Layer):
+    """A layer with a table of vectors, which no rule of the network's kernels speaks of."""
+
+    initializer: AnyInitializer | None = None
+    """How the vectors start; default: uniform in [-0.05, 0.05]."""
+    regularizer: Regularizer | None = None
+    """Penalty on the vectors; default: none."""
+    constraint: Constraint | None = None
+    """Constraint on each vector; default: none."""
 
 
 class Activated(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from service.blocks.base import Block, OneOf
+from service.blocks.class_weights import ClassWeights
 
 Task = Literal["classification", "regression"]
 
@@ -49,10 +50,16 @@ class Loss(Block):
         return output
 
 
-class SoftmaxLoss(Loss):
-    """Base of the losses with one output a class, read through softmax."""
+class ClassLoss(Loss):
+    """Base of the losses of classes, whose rows may count by their class."""
 
     task = "classification"
+    class_weights: ClassWeights = None
+    """What a row counts, by its class as JSON shows it (others 1); "balanced": rows / (classes * rows of its class)."""
+
+
+class SoftmaxLoss(ClassLoss):
+    """Base of the losses with one output a class, read through softmax."""
 
     def outputs(self, target: Target) -> int:
         if target.classes is None or len(target.classes) < 2:
@@ -74,7 +81,7 @@ class CrossEntropy(SoftmaxLoss):
         return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
 
 
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(ClassLoss):
     """Cross-entropy of one sigmoid probability, that of the second of two classes, in nats."""
 
     type: Literal["binary_cross_entropy"] = "binary_cross_entropy"

@@ -26,6 +26,11 @@ def bits16(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
     return words.view(torch.int16)[:count].view(shape)
 
 
+def uniforms(bits: Tensor) -> Tensor:
+    """Return float64 numbers in (0, 1): the middle of each of 65,536 equal shares of probability."""
+    return (bits.to(torch.float64) + (STEPS // 2 + 0.5)) / STEPS
+
+
 def keep_mask(bits: Tensor, rate: float) -> Tensor:
     """Return a float32 mask of `bits`' shape: 0 with probability `rate`, else 1 / (1 - rate)."""
     # Compared straight into float32: one pass over memory less than a mask of booleans that is then converted.
@@ -53,14 +58,14 @@ class Noise(Protocol):
 
 
 class StepNoise:
-    """Noise of one training step: a function of (seed, step, layer)."""
+    """Noise of one training step: a function of (seed, step, part, layer); a part is one of the step's batches."""
 
-    def __init__(self, seed: int, step: int, device: torch.device) -> None:
-        self.seed, self.step, self.device = seed, step, device
+    def __init__(self, seed: int, step: int, device: torch.device, part: int = 0) -> None:
+        self.seed, self.step, self.device, self.part = seed, step, device, part
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return bits that every row of the batch has for itself."""
-        return bits16(shape, generator(self.seed, "dropout", self.step, key, device=self.device))
+        return bits16(shape, generator(self.seed, "dropout", self.step, self.part, key, device=self.device))
 
 
 class StochasticModule(nn.Module):

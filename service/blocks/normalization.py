@@ -41,7 +41,7 @@ class BatchNorm(Normalization):
 
 
 class LayerNorm(Normalization):
-    """Each row to mean 0 and variance 1 over all its values, then scaled and shifted by learned numbers.
+    """Each row to mean 0 and variance 1 over its values, then scaled and shifted by learned numbers.
 
     Shape: any stays.
 
@@ -49,11 +49,13 @@ class LayerNorm(Normalization):
     """
 
     type: Literal["layer_norm"] = "layer_norm"
+    axes: Literal["all", "last"] = "all"
+    """What is normalised together: all values of a row, or its last axis, e.g. the features of each place."""
 
     def build(self, shape: Shape, context: BuildContext) -> nn.Module:
         if not shape:
             raise ShapeError("at least one axis of features")
-        return nn.LayerNorm(shape, eps=self.epsilon)
+        return nn.LayerNorm(shape if self.axes == "all" else shape[-1:], eps=self.epsilon)
 
 
 class InstanceNorm(Normalization):

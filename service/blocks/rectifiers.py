@@ -133,6 +133,15 @@ class Silu(Activation):
         return nn.SiLU()
 
 
+class Swish(Silu):
+    """Another name of `silu`: f(x) = x / (1 + exp(-x)).
+
+    Reference: Ramachandran, Zoph and Le 2017, "Searching for Activation Functions".
+    """
+
+    type: Literal["swish"] = "swish"  # type: ignore[assignment]
+
+
 class Mish(Activation):
     """f(x) = x * tanh(log(1 + exp(x))).
 

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_rank
-from service.blocks.values import MAX_UNITS
+from service.blocks.recurrence import Cell, Sequence
+from service.blocks.values import MAX_UNITS, Rate
 
 
 class Recurrent(WeightedLayer):
     """Base of the recurrent layers: a state carried from place to place along a sequence."""
 
+    nonlinear: ClassVar[bool] = True
     module: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
     gates: ClassVar[int]
     """Matrices a unit has for its inputs, and again for its state."""
@@ -24,6 +26,10 @@ class Recurrent(WeightedLayer):
     """Go through the sequence from both ends, and put the two outputs side by side."""
     return_sequences: bool = False
     """Give the output at every place instead of the last one only."""
+    dropout: Rate = 0.0
+    """Probability of dropping an input feature, the same ones at every place of a sequence."""
+    recurrent_dropout: Rate = 0.0
+    """Probability of dropping a number of the state, the same ones at every place (Gal and Ghahramani 2016)."""
 
     def build(self, shape: Shape, context: BuildContext) -> nn.Module:
         need_rank(shape, 2, "(length, features)")
@@ -32,25 +38,12 @@ class Recurrent(WeightedLayer):
         ways = 2 if self.bidirectional else 1
         context.afford(ways * self.gates * self.units, shape[1] + self.units)
         cell = self.module(shape[1], self.units, bias=self.use_bias, batch_first=True, bidirectional=self.bidirectional)
-        return Sequence(cell, self.units, self.return_sequences)
+        return Sequence(cell, self.step, self.units, self.return_sequences, self.dropout, self.recurrent_dropout)
 
-
-class Sequence(nn.Module):
-    """A recurrent module, and what is kept of its outputs."""
-
-    def __init__(self, cell: nn.Module, units: int, whole: bool) -> None:
-        super().__init__()
-        self.cell, self.units, self.whole = cell, units, whole
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return [batch, length, outputs] or, where each way ends, [batch, outputs]."""
-        outputs: Tensor = self.cell(x)[0]
-        if self.whole:
-            return outputs
-        ends = [outputs[:, -1, : self.units]]
-        if outputs.shape[2] > self.units:
-            ends.append(outputs[:, 0, self.units :])
-        return ends[0] if len(ends) == 1 else torch.cat(ends, dim=1)
+    @staticmethod
+    def step(inputs: Tensor, recurrent: Tensor, state: Cell) -> Cell:
+        """Return the next state from what the inputs and the state add to the gates, [batch, gates * units] each."""
+        raise NotImplementedError
 
 
 class SimpleRnn(Recurrent):
@@ -65,6 +58,10 @@ class SimpleRnn(Recurrent):
     module = nn.RNN
     gates = 1
 
+    @staticmethod
+    def step(inputs: Tensor, recurrent: Tensor, state: Cell) -> Cell:
+        return Cell(torch.tanh(inputs + recurrent), state.memory)
+
 
 class Lstm(Recurrent):
     """Long short-term memory: a cell with input, forget and output gates.
@@ -78,6 +75,12 @@ class Lstm(Recurrent):
     module = nn.LSTM
     gates = 4
 
+    @staticmethod
+    def step(inputs: Tensor, recurrent: Tensor, state: Cell) -> Cell:
+        enter, forget, fresh, leave = (inputs + recurrent).chunk(4, dim=1)
+        memory = torch.sigmoid(forget) * state.memory + torch.sigmoid(enter) * torch.tanh(fresh)
+        return Cell(torch.sigmoid(leave) * torch.tanh(memory), memory)
+
 
 class Gru(Recurrent):
     """Gated recurrent unit: reset and update gates, no separate cell.
@@ -90,3 +93,11 @@ class Gru(Recurrent):
     type: Literal["gru"] = "gru"
     module = nn.GRU
     gates = 3
+
+    @staticmethod
+    def step(inputs: Tensor, recurrent: Tensor, state: Cell) -> Cell:
+        reset_x, update_x, fresh_x = inputs.chunk(3, dim=1)
+        reset_h, update_h, fresh_h = recurrent.chunk(3, dim=1)
+        update = torch.sigmoid(update_x + update_h)
+        fresh = torch.tanh(fresh_x + torch.sigmoid(reset_x + reset_h) * fresh_h)
+        return Cell((1.0 - update) * fresh + update * state.output, state.memory)

@@ -30,6 +30,10 @@ class Schedule(Block):
         """Return the factor on the learning rate `step` steps after the warm-up, with the horizon less the warm-up."""
         raise NotImplementedError
 
+    def noise(self, step: int, horizon: Horizon, rate: float) -> float:
+        """Return the standard deviation of what is added to every weight after step `step`, taken with `rate`."""
+        return 0.0
+
     def factor(self, step: int, horizon: Horizon) -> float:
         """Return the factor on the learning rate for step `step` (the first is 0)."""
         warmup = round(self.warmup_epochs * horizon.steps_per_epoch)

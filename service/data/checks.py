@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from service.blocks.augmentation import Augmentation
 from service.blocks.base import Shape
-from service.blocks.losses import Target
-from service.data.facts import facts_of, features_of, leftovers, planned, shape_of
-from service.data.profile import ColumnProfile
+from service.blocks.losses import ClassLoss, Target
+from service.blocks.mixing import Mixing
+from service.data.facts import facts_of, features_of, leftovers, planned, shape_of, vocabulary_of
+from service.data.frame import Facts
+from service.data.profile import ColumnProfile, key_of
 from service.data.roles import check_split, check_weight
 from service.data.target import classes_of
 from service.errors import InvalidSpec, Problem
@@ -35,8 +38,31 @@ def input_shape_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Shape:
     """
     if problems := _check_features(spec.data, columns):
         raise InvalidSpec(problems)
-    facts, _ = planned(spec.data, facts_of(features_of(spec.data, columns), spec.data.image_layout))
-    return shape_of(facts)
+    return shape_of(_planned(spec.data, columns))
+
+
+def token_count_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> int | None:
+    """Return how many token ids the rows hold as the network will see them; None where they hold other things."""
+    return vocabulary_of(_planned(spec.data, columns))
+
+
+def _planned(data: DataSpec, columns: Sequence[ColumnProfile]) -> Facts:
+    return planned(data, facts_of(features_of(data, columns), data.image_layout))[0]
+
+
+def check_shape(spec: JobSpec, shape: Shape) -> list[Problem]:
+    """Return what augments or mixes rows of the shape that the network sees, and cannot."""
+    blocks: list[tuple[str, Augmentation | Mixing]] = [
+        (f"data.augmentation[{i}]", step) for i, step in enumerate(spec.data.augmentation)
+    ]
+    if spec.regularization.mixing is not None:
+        blocks.append(("regularization.mixing", spec.regularization.mixing))
+    refused = [(path, block, block.refusal(shape)) for path, block in blocks]
+    return [
+        Problem(path, f"{block.type} {why}; rows have the shape {list(shape)}", got=list(shape))
+        for path, block, why in refused
+        if why
+    ]
 
 
 def target_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Target:
@@ -175,7 +201,20 @@ def _check_classes(spec: JobSpec, targets: Sequence[ColumnProfile]) -> list[Prob
     column = targets[0]
     if why := _no_classes(column):
         problems.append(Problem("data.target", f"the target {column.name!r} {why}", got=column.name))
-    return problems
+    return problems or _check_class_weights(spec, column)
+
+
+def _check_class_weights(spec: JobSpec, column: ColumnProfile) -> list[Problem]:
+    """Return the classes that are weighted and that the target does not have."""
+    weights = spec.loss.class_weights if isinstance(spec.loss, ClassLoss) else None
+    if not isinstance(weights, dict):
+        return []
+    known = [key_of(value) for value in column.values or ()]
+    unknown = [name for name in weights if name not in known]
+    if not unknown and not any(weights.get(name, 1.0) for name in known):
+        return [Problem("loss.class_weights", "leaves no class that counts", got=weights, allowed="a number above 0")]
+    message = "is none of the classes of the target"
+    return [Problem("loss.class_weights", f"{name!r} {message}", got=name, allowed=known[:SHOWN]) for name in unknown]
 
 
 def _no_classes(column: ColumnProfile) -> str | None:

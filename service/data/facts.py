@@ -79,6 +79,12 @@ def leftovers(facts: Facts) -> list[Problem]:
     return problems
 
 
+def vocabulary_of(facts: Facts) -> int | None:
+    """Return how many token ids the features have; None where one holds other things, or does not say."""
+    found = [fact.vocabulary for fact in facts.values()]
+    return max((n for n in found if n is not None), default=None) if None not in found else None
+
+
 def shape_of(facts: Facts) -> Shape:
     """Return the shape of a row: numbers and vectors one after the other, or the one tensor there is.
 

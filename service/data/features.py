@@ -20,6 +20,7 @@ from service.data.facts import (
     planned,
     prefixed,
     shape_of,
+    vocabulary_of,
 )
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile
@@ -38,6 +39,8 @@ class Features:
     layout: str
     steps: tuple[tuple[Preprocessing, dict[str, Any]], ...]
     input_shape: Shape
+    vocabulary: int | None = None
+    """How many token ids there are, where the features are such."""
 
     @classmethod
     def fit(cls, data: DataSpec, columns: Sequence[ColumnProfile], frame: Frame) -> Self:
@@ -59,7 +62,8 @@ class Features:
                 raise InvalidSpec(prefixed(error.problems, f"data.preprocessing[{i}]")) from error
             frame, facts = step.apply(frame, state), step.plan(facts)
             fitted.append((step, state))
-        return cls(tuple(map(_essence, features)), data.image_layout, tuple(fitted), shape_of(facts))
+        kept = tuple(map(_essence, features))
+        return cls(kept, data.image_layout, tuple(fitted), shape_of(facts), vocabulary_of(facts))
 
     def transform(self, frame: Frame) -> NDArray[np.float32]:
         """Return what the network takes, float32 [rows, *input_shape]; images with their channels first.
@@ -96,6 +100,7 @@ class Features:
             "layout": self.layout,
             "steps": [{"step": step.model_dump(mode="json"), "state": state} for step, state in self.steps],
             "input_shape": list(self.input_shape),
+            "vocabulary": self.vocabulary,
         }
 
     @classmethod
@@ -106,6 +111,7 @@ class Features:
             value["layout"],
             tuple((_STEPS.validate_python(item["step"]), item["state"]) for item in value["steps"]),
             tuple(value["input_shape"]),
+            value.get("vocabulary"),
         )
 
 

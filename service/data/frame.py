@@ -33,6 +33,7 @@ class Fact:
 
     `missing` is how many rows (of a tensor: elements) lack a value. `counts` are all the values the data set has,
     sorted, each with its number of rows (str for categories, float for numbers); None when there are too many.
+    `vocabulary` is how many token ids a column of them has.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Fact:
     missing: int = 0
     counts: tuple[tuple[str | float, int], ...] | None = None
     indicator: bool = False
+    vocabulary: int | None = None
 
 
 Facts = dict[str, Fact]

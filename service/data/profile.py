@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 ColumnType = Literal["integer", "number", "boolean", "category", "tensor"]
@@ -10,6 +11,13 @@ Value = bool | int | float | str
 
 VALUES_SHOWN = 100
 """Values of a column that an answer lists; the store keeps all that were counted."""
+
+
+def key_of(value: Value) -> str:
+    """Return a class as the key of an object: text as it is, else its JSON text, whole numbers without a point."""
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(int(value) if isinstance(value, float) and value.is_integer() else value).decode()
 
 
 class ValueCount(BaseModel):

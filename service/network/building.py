@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from service.blocks.activations import Activation
 from service.blocks.base import Shape
-from service.blocks.layers import Layer, ShapeError, WeightedLayer
+from service.blocks.initializers import Uniform
+from service.blocks.layers import Layer, ShapeError, TableLayer, WeightedLayer
 from service.errors import InvalidSpec, Problem
 from service.network.modules import META, PROBE_ROWS, LayerRecord, Network, Stack, WeightRule
 from service.network.resolution import (
@@ -36,15 +37,18 @@ def build_network(
     input_shape: Shape,
     outputs: int,
     max_parameters: int = DEFAULT_MAX_PARAMETERS,
+    vocabulary: int | None = None,
 ) -> Network:
     """Build `spec` on torch's meta device for rows of `input_shape` and `outputs` numbers to predict.
+
+    `vocabulary` is how many token ids there are where rows hold such.
 
     Raises:
         InvalidSpec: A layer cannot take the shape that arrives, the outputs are not as many as needed, or the
             network is larger than `max_parameters`; the path names the layer.
     """
-    builder = _Builder(spec, regularization, outputs, max_parameters)
-    layers = builder.stack(spec.layers, input_shape, "network.layers", "layers", top=True)
+    builder = _Builder(spec, regularization, outputs, max_parameters, vocabulary)
+    layers = builder.stack(spec.layers, input_shape, "network.layers", "layers", top=True, first=True)
     last = builder.tops[-1]
     if last.output_shape != (outputs,):
         raise InvalidSpec([_wrong_outputs(builder, last)])
@@ -72,6 +76,7 @@ class _Builder:
     regularization: RegularizationSpec
     needed_outputs: int
     max_parameters: int
+    vocabulary: int | None
     tops: list[LayerRecord] = field(default_factory=list)
     rules: list[WeightRule] = field(default_factory=list)
     parameters: int = 0
@@ -86,6 +91,7 @@ class _Builder:
         prefix: str,
         top: bool = False,
         abreast: bool = False,
+        first: bool = False,
     ) -> Stack:
         """Build `layers` one after the other, or `abreast`, on rows of `shape`; `prefix` is where torch finds them."""
         if self.depth >= MAX_NESTING:
@@ -96,7 +102,8 @@ class _Builder:
             place = f"{path}[{index}]"
             name = _name(layer, index, place, stack)
             following = layers[: index + 1] if abreast else layers
-            context = _Context(self, following, index, place, f"{prefix}.{name}", index == last)
+            at_front = first and (abreast or index == 0)
+            context = _Context(self, following, index, place, f"{prefix}.{name}", index == last, at_front)
             module = self._module(layer, shape, context)
             out = self._run(module, layer, shape, place)
             if top:
@@ -140,6 +147,10 @@ class _Builder:
             raise InvalidSpec([Problem(place, message, self.parameters, f"at most {self.max_parameters:,}")])
 
     def _rules(self, layer: Layer, module: nn.Module, context: "_Context") -> None:
+        if isinstance(layer, TableLayer):
+            rule = WeightRule("", layer.initializer or Uniform(), layer.regularizer, layer.constraint)
+            names = [name for name, _ in module.named_parameters()]
+            self.rules += [replace(rule, parameter=f"{context.prefix}.{name}") for name in names]
         if not isinstance(layer, WeightedLayer):
             return
         felt = felt_activation(context.layers, context.index, context.activation)
@@ -150,11 +161,14 @@ class _Builder:
             kernel_constraint(layer, self.spec, self.regularization),
         )
         bias = WeightRule("", bias_initializer(layer, self.spec))
+        groups = int(getattr(layer, "groups", 1)) if layer.transposed else 0
         for name, parameter in module.named_parameters():
-            rule = kernel if parameter.ndim > 1 else bias
-            self.rules.append(
-                WeightRule(f"{context.prefix}.{name}", rule.initializer, rule.regularizer, rule.constraint)
-            )
+            if name.startswith("activation."):
+                continue  # what an activation learns starts as the activation says
+            if parameter.ndim > 1:
+                self.rules.append(replace(kernel, parameter=f"{context.prefix}.{name}", groups=groups))
+            else:
+                self.rules.append(replace(bias, parameter=f"{context.prefix}.{name}"))
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,11 @@ class _Context:
     place: str
     prefix: str
     last: bool
+    first: bool
+
+    @property
+    def vocabulary(self) -> int | None:
+        return self.builder.vocabulary
 
     @property
     def outputs(self) -> int | None:
@@ -181,10 +200,11 @@ class _Context:
         self.builder.check_size(self.place)
 
     def stack(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.Module:
-        return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}")
+        return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}", first=self.first)
 
     def branches(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.ModuleDict:
-        return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}", abreast=True)
+        place, prefix = f"{self.place}.{field}", f"{self.prefix}.{field}"
+        return self.builder.stack(layers, shape, place, prefix, abreast=True, first=self.first)
 
 
 def _name(layer: Layer, index: int, place: str, stack: Stack) -> str:

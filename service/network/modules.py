@@ -39,6 +39,33 @@ class WeightRule:
     initializer: Initializer
     regularizer: Regularizer | None = None
     constraint: Constraint | None = None
+    groups: int = 0
+    """Of a kernel that has its inputs first [in, out / groups, ...]: its groups; 0 for all others."""
+
+    def fill(self, weight: Tensor, source: torch.Generator) -> None:
+        """Give the weight its first value, in place."""
+        by_unit = self._by_unit(weight)
+        self.initializer.fill(by_unit, source)
+        self._put(by_unit, weight)
+
+    def project_(self, weight: Tensor) -> None:
+        """Put the weight where the constraint wants it, in place."""
+        if self.constraint is not None:
+            by_unit = self._by_unit(weight)
+            self.constraint.project_(by_unit)
+            self._put(by_unit, weight)
+
+    def _by_unit(self, weight: Tensor) -> Tensor:
+        """Return the weights into each unit, [out, in / groups, ...]: the weight itself where it is kept so."""
+        if not self.groups:
+            return weight
+        grouped = weight.view(self.groups, -1, *weight.shape[1:]).transpose(1, 2)
+        return grouped.reshape(-1, *grouped.shape[2:]).contiguous()
+
+    def _put(self, by_unit: Tensor, weight: Tensor) -> None:
+        if self.groups:
+            grouped = by_unit.view(self.groups, weight.shape[1], -1, *weight.shape[2:]).transpose(1, 2)
+            weight.copy_(grouped.reshape(weight.shape))
 
 
 class Stack(nn.ModuleDict):
@@ -73,7 +100,7 @@ class Network(nn.Module):
         self.has_batch_norm = any(isinstance(m, _BatchNorm) for m in self.modules())
         self.kernels = {r.parameter: (r.regularizer, r.constraint) for r in rules if r.regularizer or r.constraint}
         self.penalized = [(r.parameter, r.regularizer) for r in rules if r.regularizer is not None]
-        self.constrained = [(r.parameter, r.constraint) for r in rules if r.constraint is not None]
+        self.constrained = [r for r in rules if r.constraint is not None]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs: logits, or plain numbers for regression."""
@@ -106,8 +133,8 @@ class Network(nn.Module):
 
     def constrain_(self) -> None:
         """Project every constrained kernel in place."""
-        for name, constraint in self.constrained:
-            constraint.project_(self.get_parameter(name).data)
+        for rule in self.constrained:
+            rule.project_(self.get_parameter(rule.parameter).data)
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:
@@ -119,7 +146,7 @@ class Network(nn.Module):
             if hasattr(module, "reset_parameters") and not ruled.issuperset(own or [path]):
                 module.reset_parameters()
         for index, rule in enumerate(self.rules):
-            rule.initializer.fill(self.get_parameter(rule.parameter).data, generator(seed, "init", index))
+            rule.fill(self.get_parameter(rule.parameter).data, generator(seed, "init", index))
 
 
 def _is_stochastic(module: nn.Module) -> bool:

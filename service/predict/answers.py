@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
 import torch
 from torch import Tensor
 
 from service.blocks.losses import Loss
 from service.data.pipeline import TargetCodec
-from service.data.profile import Value
+from service.data.profile import Value, key_of
 from service.errors import InvalidRows, Problem
 from service.predict.messages import ClassPrediction, ValuePrediction
 from service.predict.uncertainty import ClassSamples, ValueSamples
@@ -148,13 +147,6 @@ class ValueAnswers:
         """Return [..., columns] as lists, without the last axis where there is only one column."""
         numbers: list[Any] = (values.squeeze(-1) if self.values == 1 else values).tolist()
         return numbers
-
-
-def key_of(value: Value) -> str:
-    """Return a class as the key of an object: text as it is, else its JSON text, whole numbers without a point."""
-    if isinstance(value, str):
-        return value
-    return orjson.dumps(int(value) if isinstance(value, float) and value.is_integer() else value).decode()
 
 
 def _refuse_infinite(values: Tensor, first: int) -> None:

@@ -63,12 +63,14 @@ def load(store: Store, model_id: str) -> LoadedModel:
     shape, outputs = tuple(row.preprocessing["input_shape"]), int(row.preprocessing["outputs"])
     # What was trained fits: the limit on parameters was held when the job was accepted.
     limit = max(row.parameters, 1)
-    network = build_network(spec.network, spec.regularization, shape, outputs, limit).to_empty(device="cpu")
+    features = Features.from_json(row.preprocessing["features"])
+    network = build_network(spec.network, spec.regularization, shape, outputs, limit, features.vocabulary)
+    network.to_empty(device="cpu")
     load_weights(network, weights)
     return LoadedModel(
         id=model_id,
         spec=spec,
-        features=Features.from_json(row.preprocessing["features"]),
+        features=features,
         target=TargetCodec.from_json(row.preprocessing["target"]),
         monte_carlo=MonteCarlo(network),
         outputs=outputs,

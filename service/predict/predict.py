@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from service.errors import InvalidInput, Problem, TooLarge
+from service.errors import InvalidInput, InvalidRows, Problem, TooLarge
+from service.network.tokens import foreign_token
 from service.predict.answers import Answers, ClassAnswers, ValueAnswers
 from service.predict.cache import LoadedModel
 from service.predict.messages import PredictAnswer, PredictRequest
@@ -33,6 +34,7 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     _check_limits(request, samples, answers.values, settings)
     _use_threads(settings.predict_threads)
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
+    _check_tokens(loaded, x)
     predictions = []
     with torch.inference_mode():
         most_rows = answers.most_rows(samples, settings.predict_tile_bytes)
@@ -80,6 +82,13 @@ def _check_limits(request: PredictRequest, samples: int, values: int, settings: 
             f"{what} are more than the {settings.max_answer_values:,} numbers that one answer may hold: "
             "ask for fewer samples or rows, or without return_samples."
         )
+
+
+def _check_tokens(loaded: LoadedModel, x: Tensor) -> None:
+    if (found := foreign_token(loaded.monte_carlo.network, x)) is not None:
+        row, value, tokens = found
+        message = "holds a number that is no token id of this model"
+        raise InvalidRows([Problem(f"rows[{row}]", message, value, f"whole numbers from 0 to {tokens - 1}")])
 
 
 def _use_threads(threads: int) -> None:

@@ -25,8 +25,9 @@ def insert(
     metrics: dict[str, Any],
     last: bool = True,
     best: bool = False,
+    kept: bool = False,
 ) -> Checkpoint:
-    """Add a checkpoint, which takes the places it claims: what is then neither last nor best goes.
+    """Add a checkpoint, which takes the places it claims: what is then neither last, best nor kept goes.
 
     The caller owns the job in this transaction (`jobs.own`), and `blob` comes from `BlobWriter.finish` in it.
     """
@@ -39,6 +40,7 @@ def insert(
         step=step,
         last=last,
         best=best,
+        kept=kept,
         blob=blob.sha256,
         size=blob.size,
         state=state,
@@ -92,5 +94,5 @@ def _vacate(session: Session, job: str, last: bool, best: bool) -> None:
     for taken, place in ((last, Checkpoint.last), (best, Checkpoint.best)):
         if taken:
             session.execute(update(Checkpoint).where(Checkpoint.job == job, place).values({place: False}))
-    homeless = (~Checkpoint.last, ~Checkpoint.best)
+    homeless = (~Checkpoint.last, ~Checkpoint.best, ~Checkpoint.kept)
     session.execute(delete(Checkpoint).where(Checkpoint.job == job, *homeless))

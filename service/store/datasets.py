@@ -6,7 +6,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.errors import InUse, NotFound
+from service.errors import InUse, NotFound, WrongState
 from service.ids import new_id
 from service.store.pages import Page, page
 from service.store.states import TERMINAL
@@ -59,6 +59,18 @@ def hold(session: Session, dataset_id: str) -> Dataset:
     """
     query = select(Dataset).where(Dataset.id == dataset_id).with_for_update(read=True)
     return _found(session.scalar(query), dataset_id)
+
+
+def hold_for(session: Session, job: Job) -> Dataset:
+    """Return the data set of a job that is to train again, as `hold` does.
+
+    Raises:
+        WrongState: The data set was deleted.
+    """
+    try:
+        return hold(session, job.dataset)
+    except NotFound as error:
+        raise WrongState(f"Job {job.id} cannot train again: its data set {job.dataset} was deleted.") from error
 
 
 def list_page(session: Session, limit: int, after: str | None = None) -> Page[Dataset]:

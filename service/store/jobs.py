@@ -24,7 +24,7 @@ from service.store.attempts import (
     succeed,
 )
 from service.store.pages import Page, page
-from service.store.states import ON_CANCEL, OWNED, TERMINAL, TRANSITIONS, move
+from service.store.states import OWNED, TERMINAL, TRANSITIONS
 from service.store.tables import Job, Model
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "owned_status",
     "recover",
     "renew",
-    "request_cancel",
     "succeed",
     "twin",
 ]
@@ -65,6 +64,7 @@ def insert(
     seed: int,
     name: str | None = None,
     total_epochs: int | None = None,
+    parent: str | None = None,
 ) -> Job:
     """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile."""
     job = Job(
@@ -76,6 +76,7 @@ def insert(
         data_sha256=data_sha256,
         seed=seed,
         total_epochs=total_epochs,
+        parent=parent,
     )
     session.add(job)
     session.flush()
@@ -128,20 +129,6 @@ def twin(session: Session, spec_sha256: str, data_sha256: str, seed: int) -> Job
     same = (Job.spec_sha256 == spec_sha256, Job.data_sha256 == data_sha256, Job.seed == seed)
     done = select(Job).join(Model, Model.id == Job.model).where(*same, Job.status == "succeeded")
     return session.scalar(done.order_by(Job.id.desc()).limit(1))
-
-
-def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancel a job that waits, ask the worker of one that runs; a job that has ended stays as it is.
-
-    Raises:
-        NotFound: There is no such job.
-    """
-    job = lock(session, job_id)
-    target = ON_CANCEL.get(job.status)
-    if target is None:
-        return job
-    message = "The job is cancelled." if target == "cancelled" else "The run is to stop at its next step."
-    return move(session, job_id, target, message) or job
 
 
 def delete(session: Session, job_id: str) -> None:

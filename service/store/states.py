@@ -11,23 +11,22 @@ from service.store.clock import now
 from service.store.tables import Job
 
 TRANSITIONS: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"running", "cancelled"}),
+    "queued": frozenset({"running", "paused", "cancelled"}),
     "running": frozenset({"succeeded", "failed", "cancelled", "pausing", "cancelling", "queued"}),
     # A run that ends while it is asked to pause has nothing left to pause for.
-    "pausing": frozenset({"paused", "succeeded", "failed", "cancelling"}),
+    "pausing": frozenset({"paused", "running", "succeeded", "failed", "cancelling", "cancelled"}),
     "paused": frozenset({"queued", "cancelled"}),
     "cancelling": frozenset({"cancelled"}),
     "succeeded": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
+    # Somebody may have it tried again.
+    "failed": frozenset({"queued"}),
+    "cancelled": frozenset({"queued"}),
 }
 """Every change of state there is: `move` takes its WHERE from here."""
 OWNED = ("running", "pausing", "cancelling")
 """States in which a worker holds the job under a lease."""
-TERMINAL = tuple(state for state, following in TRANSITIONS.items() if not following)
-"""States that are never left."""
-ON_CANCEL = {"queued": "cancelled", "paused": "cancelled", "running": "cancelling", "pausing": "cancelling"}
-"""What the wish to cancel makes of a job; one that is missing here stays as it is."""
+TERMINAL = ("succeeded", "failed", "cancelled")
+"""States that a job leaves only when somebody has it tried again."""
 LET_GO = {"running": "queued", "pausing": "paused", "cancelling": "cancelled"}
 """What becomes of a job whose worker lets go of it before the end, or dies."""
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -120,6 +121,8 @@ class Job(Table):
     error_message: Mapped[str | None] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(String(32))
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # No foreign key: a job outlives the record of the one that it goes on from.
+    parent: Mapped[str | None] = mapped_column(String(32), index=True)
     created_at: Mapped[float] = mapped_column(server_default=now())
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
@@ -155,7 +158,7 @@ class Metric(Table):
 
 
 class Checkpoint(Table):
-    """Where a run can go on from. `last` and `best` say why it is kept."""
+    """Where a run can go on from. `last`, `best` and `kept` (asked for by the job) say why it is there."""
 
     __tablename__ = "checkpoints"
     id_prefix: ClassVar[str] = "ckpt"
@@ -166,6 +169,7 @@ class Checkpoint(Table):
     step: Mapped[int] = mapped_column(BigInteger)
     last: Mapped[bool] = mapped_column(Boolean)
     best: Mapped[bool] = mapped_column(Boolean)
+    kept: Mapped[bool] = mapped_column(Boolean, server_default=false())
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
     size: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[dict[str, Any]]

@@ -13,6 +13,8 @@ from tests.worker.runs import put
 from worker import draining
 from worker.training.step import Step
 
+AtStep = Callable[[int, Callable[[], None]], None]
+
 
 @pytest.fixture
 def settings(sqlite_url: str) -> Settings:
@@ -33,15 +35,15 @@ def _not_draining() -> Iterator[None]:
 
 
 @pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
     """Have something happen right before the run takes a step: `at_step(7, action)`."""
     original = Step.__call__
 
     def arrange(number: int, action: Callable[[], None]) -> None:
-        def call(self: Any, x: Any, y: Any, step: int) -> Any:
+        def call(self: Any, batch: Any, step: int) -> Any:
             if step == number:
                 action()
-            return original(self, x, y, step)
+            return original(self, batch, step)
 
         monkeypatch.setattr(Step, "__call__", call)
 

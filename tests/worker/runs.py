@@ -44,15 +44,15 @@ def changed(**sections: Any) -> dict[str, Any]:
     return spec
 
 
-def put(store: Store, path: Path, content: bytes) -> Dataset:
-    """Upload a CSV file, past HTTP."""
+def put(store: Store, path: Path, content: bytes, kind: str = "csv") -> Dataset:
+    """Upload a file, past HTTP."""
     path.write_bytes(content)
-    profile = profile_file(path, "csv", Limits.of(Settings()))
+    profile = profile_file(path, kind, Limits.of(Settings()))
     blob = write_blob(store, [content])
     with store.begin() as session:
         columns = [column.model_dump(mode="json") for column in profile.columns]
         return datasets.insert(
-            session, name="t", format="csv", sha256=blob.sha256, size=blob.size, rows=profile.rows, columns=columns
+            session, name="t", format=kind, sha256=blob.sha256, size=blob.size, rows=profile.rows, columns=columns
         )
 
 

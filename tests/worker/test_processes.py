@@ -14,7 +14,7 @@ import pytest
 from service.queue import Queue
 from service.reconciler import reconcile
 from service.settings import Settings
-from service.store import checkpoints, events, jobs, workers
+from service.store import checkpoints, commands, events, jobs, workers
 from service.store.engine import Store
 from service.store.tables import Dataset, Job
 from tests.worker.runs import SPEC, changed, outcome, put, queue
@@ -88,6 +88,54 @@ def test_a_killed_child_costs_nothing_but_time(
     messages.close()
 
 
+@pytest.mark.parametrize(("stop", "again"), [("pause", "resume"), ("cancel", "retry"), ("kill", "retry")])
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process], stop: str, again: str
+) -> None:
+    start()
+    messages = Queue(settings.effective_broker_url)
+    whole, broken = queue(store, wine, LONG), queue(store, wine, LONG)
+    messages.enqueue(whole)
+    wait_for(store, whole, ended)
+    wait_for(store, broken, lambda job: job.status == "running" and job.step > 100)
+    said = time.monotonic()
+    with store.begin() as session:
+        commands.give(session, broken, stop)
+    at_rest = {"pause": "paused"}.get(stop, "cancelled")
+    stopped = wait_for(store, broken, lambda job: job.status == at_rest)
+    assert time.monotonic() - said < 10
+    with store.begin() as session:
+        assert commands.give(session, broken, again).status == "queued"
+    messages.enqueue(broken)
+    assert wait_for(store, broken, ended).attempt == stopped.attempt + 1
+    assert outcome(store, broken) == outcome(store, whole)
+    messages.close()
+
+
+def test_a_run_that_is_killed_in_a_step_that_never_ends_is_ended(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    parent, messages = start(), Queue(settings.effective_broker_url)
+    # Nothing comes back to Python while L-BFGS searches along a line through all rows, for hours.
+    endless = changed(
+        optimizer={"type": "lbfgs", "iterations": 1000, "history": 1000},
+        network={"layers": [{"type": "dense", "units": 3000}, {"type": "dense", "units": 3000}] * 2
+                 + [{"type": "dense", "units": "auto"}]},
+        training={"batch_size": "all", "epochs": 1},
+    )  # fmt: skip
+    stuck, next_one = queue(store, wine, endless), queue(store, wine, SPEC)
+    messages.enqueue(stuck)
+    child = int(str(wait_for(store, stuck, lambda job: job.status == "running").worker).split("/")[-1])
+    time.sleep(1.0)
+    with store.begin() as session:
+        commands.give(session, stuck, "kill")
+    messages.enqueue(next_one)
+    assert wait_for(store, next_one, ended).status == "succeeded"
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert parent.is_running()
+    messages.close()
+
+
 def test_sigterm_gives_the_job_back_and_another_worker_finishes_it(
     store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
 ) -> None:
@@ -130,7 +178,7 @@ def test_a_queued_job_without_a_message_is_found_and_a_cancelled_one_stops(
     behind = queue(store, wine, SPEC)
     wait_for(store, endless, lambda job: job.step > 50)
     with store.begin() as session:
-        jobs.request_cancel(session, endless)
+        commands.give(session, endless, "cancel")
     assert wait_for(store, endless, ended).status == "cancelled"
     assert wait_for(store, behind, ended).status == "succeeded"
 

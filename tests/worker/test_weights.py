@@ -1,12 +1,14 @@
 """How much rows count: 1 on average over the training rows, in the ratios of the column."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from service.data.frame import Column
+from service.data.pipeline import TargetCodec
 from service.errors import InvalidSpec
 from service.store.engine import Store
 from tests.support.uploaded import Uploader, spec_of
@@ -21,10 +23,26 @@ def column(*values: float) -> dict[str, Column]:
     return {"w": Column("number", np.array(values, np.float64))}
 
 
+def weighed(loss: str | dict[str, Any], frame: dict[str, Column], **data: Any) -> torch.Tensor | None:
+    """The weights of four rows of the classes 0, 0, 1, 1."""
+    spec = spec_of(loss, target="target", **data)  # type: ignore[arg-type]
+    classes, y = ((0, 1), np.array([0, 0, 1, 1])) if spec.loss.task == "classification" else (None, np.zeros((4, 1)))
+    target = TargetCodec(("target",), spec.loss.task, classes, 1, np.zeros(1), np.ones(1))
+    return weights_of(spec, frame, target, y, TRAIN)
+
+
 def test_training_rows_count_one_on_average() -> None:
-    weights = weights_of(column(1, 2, 3, 100), "w", TRAIN)
-    assert weights.dtype == torch.float32
+    weights = weighed("mse", column(1, 2, 3, 100), sample_weight="w")
+    assert weights is not None and weights.dtype == torch.float32
     assert weights.tolist() == [0.5, 1, 1.5, 50]
+
+
+def test_rows_count_by_their_class_and_on_their_own() -> None:
+    frame, loss = column(1, 2, 3, 100), {"type": "cross_entropy", "class_weights": {"0": 2.0, "1": 0.5}}
+    by_class, by_both = weighed(loss, frame), weighed(loss, frame, sample_weight="w")
+    assert by_class is not None and by_class.tolist() == [2, 2, 0.5, 0.5]
+    assert by_both is not None and by_both.tolist() == [1, 2, 0.75, 25]
+    assert weighed("cross_entropy", frame) is None
 
 
 @pytest.mark.parametrize(
@@ -39,7 +57,7 @@ def test_training_rows_count_one_on_average() -> None:
 )
 def test_weights_that_cannot_weigh_are_refused(values: tuple[float, ...], words: str) -> None:
     with pytest.raises(InvalidSpec, match=words) as caught:
-        weights_of(column(*values), "w", TRAIN)
+        weighed("mse", column(*values), sample_weight="w")
     assert caught.value.problems[0].path == "data.sample_weight"
 
 

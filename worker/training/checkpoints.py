@@ -1,5 +1,6 @@
 """Where a run can go on from: tensors as safetensors, the rest as JSON, in one fenced transaction or not at all."""
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from worker.lease import Lease
 from worker.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
-MODEL, OPTIMIZER = "model/", "optimizer/"
+MODEL, OPTIMIZER, AVERAGE = "model/", "optimizer/", "average/"
 Tensors = dict[str, Tensor]
+State = dict[str, dict[str, Any]]
+"""What an optimiser keeps besides tensors, as JSON values, by parameter and name."""
 
 
 class _Unusable(Exception):
@@ -41,30 +44,57 @@ class Snapshot:
     best: Tensors | None
     best_epoch: int
     best_step: int
+    kept: bool = False
+    """Whether the job asked for this one to stay."""
 
 
-def pack(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
-    """Return weights, buffers and the optimiser's tensors by name, on the CPU."""
+def pack(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Tensors, State]:
+    """Return weights, buffers and the optimiser's tensors by name, on the CPU, and what else the optimiser keeps.
+
+    Of lists of tensors each has its place in the name: `optimizer/0/old_dirs/3`.
+    """
     tensors = {f"{MODEL}{name}": value for name, value in network.state_dict().items()}
+    rest: State = {}
     for index, entry in optimizer.state_dict()["state"].items():
-        tensors |= {f"{OPTIMIZER}{index}/{key}": v for key, v in entry.items() if isinstance(v, Tensor)}
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        for key, value in entry.items():
+            name = f"{OPTIMIZER}{index}/{key}"
+            if isinstance(value, Tensor):
+                tensors[name] = value
+            elif isinstance(value, list):
+                tensors |= {f"{name}/{place}": item for place, item in enumerate(value)}
+                rest.setdefault(str(index), {})[key] = []
+            else:
+                rest.setdefault(str(index), {})[key] = value
+    return cpu(tensors), rest
 
 
-def unpack(tensors: Tensors, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def unpack(tensors: Tensors, rest: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put what `pack` returned back."""
-    network.load_state_dict(model_part(tensors))
-    entries: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith(OPTIMIZER):
-            index, key = name.removeprefix(OPTIMIZER).split("/")
-            entries.setdefault(int(index), {})[key] = value
+    network.load_state_dict(part(tensors, MODEL))
+    entries: dict[int, dict[str, Any]] = {int(index): copy.deepcopy(entry) for index, entry in rest.items()}
+    for name, value in part(tensors, OPTIMIZER).items():
+        index, key, *place = name.split("/")
+        entry = entries.setdefault(int(index), {})
+        if place:
+            entry[key] += [tensors[f"{OPTIMIZER}{index}/{key}/{len(entry[key])}"]]
+        else:
+            entry[key] = value
     optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def cpu(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return tensors as safetensors takes them: on the CPU, each with memory of its own."""
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    """Return the tensors below a prefix, by their names behind it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def model_part(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return the weights and buffers of a checkpoint by their names in the network."""
-    return {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)}
+    """Return what a checkpoint predicts with, by the names in the network: where there are averages, those."""
+    return part(tensors, MODEL) | part(tensors, AVERAGE)
 
 
 class Checkpoints:
@@ -115,6 +145,7 @@ class Checkpoints:
             metrics=snapshot.metrics,
             last=True,
             best=snapshot.is_best,
+            kept=snapshot.kept,
         )
         self._saved_best_epoch = snapshot.best_epoch
 

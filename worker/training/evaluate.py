@@ -3,26 +3,25 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from service.network import Network
+from worker.data import Batch
 from worker.training.tally import Tally
 
 BATCH_ROWS = 1024
 
 
 def evaluate(
-    network: Network, x: Tensor, y: Tensor, tally: Tally, between: Callable[[], None] = lambda: None
+    network: Network, rows: Batch, tally: Tally, between: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
-    """Return the loss and the metrics of a network in prediction mode; `between` is called between batches.
-
-    Shape: `x` [rows, *input], `y` [rows] or [rows, columns].
-    """
+    """Return the loss and the metrics of a network in prediction mode; `between` is called between batches."""
     with torch.inference_mode():
-        for start in range(0, len(x), BATCH_ROWS):
+        for start in range(0, len(rows.y), BATCH_ROWS):
             between()
-            target = y[start : start + BATCH_ROWS]
-            output = network(x[start : start + BATCH_ROWS])
-            tally.add(output, target)
-            tally.add_loss(tally.loss.per_row(output, target).double().mean().item(), len(target))
+            batch = rows[start : start + BATCH_ROWS]
+            output = network(batch.x)
+            tally.add(output, batch.y)
+            loss = tally.loss.per_row(output, batch.y).double()
+            mean = loss.mean() if batch.weight is None else (loss * batch.weight).mean()
+            tally.add_loss(mean.item(), len(batch.y))
     return tally.values()

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -10,13 +11,17 @@ from service.errors import (
     CorruptBlob,
     DatasetGone,
     InvalidInput,
+    InvalidSpec,
     NonFiniteLoss,
     NotFound,
     OutOfMemory,
+    Problem,
+    TimeLimit,
     TrainingFailed,
     Unavailable,
 )
 from service.network import build_network, materialize, save_weights
+from service.network.tokens import foreign_token
 from service.settings import Settings
 from service.spec import JobSpec
 from service.store import datasets, events, jobs, models
@@ -27,8 +32,10 @@ from service.summary import summarize
 from worker.data import TrainingData, load
 from worker.device import choose_device, use_threads
 from worker.lease import Lease, LeaseLost
+from worker.training.batches import Batches
 from worker.training.checkpoints import Checkpoints
-from worker.training.loop import Interrupted, Loop, every, steps_per_epoch
+from worker.training.loop import Interrupted, Loop
+from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
 from worker.training.step import Step
@@ -37,10 +44,13 @@ from worker.training.tally import Units
 log = logging.getLogger(__name__)
 
 
-def run_attempt(store: Store, settings: Settings, job: Job) -> None:
-    """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause."""
+def run_attempt(store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None) -> None:
+    """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause.
+
+    `stuck` is called when the run lost its job, e.g. because it was killed, and does not come to a step's end.
+    """
     try:
-        with Lease(store, settings, job.id, job.attempt) as lease:
+        with Lease(store, settings, job.id, job.attempt, stuck) as lease:
             _attempt(store, settings, job, lease)
     except LeaseLost:
         log.warning("job %s: attempt %s no longer owns it; nothing more is written", job.id, job.attempt)
@@ -97,9 +107,23 @@ class Run:
         """Go on from the last checkpoint, or begin; train; finish."""
         self._resume()
         wanted = self.spec.training.checkpoint_seconds
-        due = every(self.settings.checkpoint_seconds if wanted is None else wanted)
+        seconds = self.settings.checkpoint_seconds if wanted is None else wanted
+        due = every(seconds)
+
+        self.lease.limit_step(self.spec.training.max_step_seconds)
+
+        def between(epoch_ended: bool) -> None:
+            self._check_time()
+            steps = self.spec.training.checkpoint_steps
+            by_steps = steps is not None and self.loop.step % steps == 0
+            # 0 seconds stands for the ends of epochs, not for every look.
+            by_time = (epoch_ended or seconds > 0) and due()
+            if (by_steps or by_time or (epoch_ended and self.loop.keeps)) and not self.loop.finished:
+                self._checkpoint()
+
         try:
-            self.loop.run(lambda: self._checkpoint() if due() and not self.loop.finished else None)
+            self._pretrain()
+            self.loop.run(between)
         except Interrupted:
             self._checkpoint()
             raise
@@ -108,6 +132,13 @@ class Run:
             self.loop.recorder.flush(self.loop.epoch, self.loop.step, self.loop.rows)
             raise
         self._finish()
+
+    def _check_time(self) -> None:
+        limit = self.spec.training.max_seconds
+        if limit is not None and time.monotonic() - self.began > limit and not self.loop.finished:
+            self._checkpoint()
+            done = f"{self.loop.epoch} of {self.spec.training.epochs} epochs are done"
+            raise TimeLimit(f"The attempt took longer than training.max_seconds, {limit:g} s; {done}. Retry goes on.")
 
     def _load(self) -> TrainingData:
         try:
@@ -119,16 +150,30 @@ class Run:
 
     def _loop(self) -> Loop:
         spec, data = self.spec, self.data
-        network = build_network(
-            spec.network, spec.regularization, data.input_shape, data.outputs, self.settings.max_parameters
-        )
-        use_threads(summarize(network).multiply_adds * spec.training.batch_size, self.settings.threads_of_a_job)
+        shape, limit = data.input_shape, self.settings.max_parameters
+        network = build_network(spec.network, spec.regularization, shape, data.outputs, limit, data.vocabulary)
+        if (found := foreign_token(network, data.x)) is not None:
+            row, value, tokens = found
+            message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
+            raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
+        batches = Batches(data, spec.training, network.has_batch_norm)
+        use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
         network = materialize(network, spec.training.seed).to(self.device)
-        steps = steps_per_epoch(len(data.train), spec.training.batch_size, network.has_batch_norm)
-        horizon = Horizon(steps, steps * spec.training.epochs)
-        step = Step(network, spec, self.device, horizon)
+        horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
+        step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
-        return Loop(spec, network, data, step, self.lease, recorder, spec.metrics, self._units())
+        return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
+
+    def _pretrain(self) -> None:
+        loop, x = self.loop, self.data.x[self.data.train]
+        for found in pretrain(self.spec, loop.network, x, loop.batches.rows_of_batch, loop.pretrained, loop.check_wish):
+            loop.pretrained += 1
+            self._checkpoint()
+            first, last = found.errors[0], found.errors[-1]
+            message = f"Pre-trained {found.layer}: its reconstruction error went from {first:.4g} to {last:.4g}."
+            with self.lease.write() as session:
+                data = {"layer": found.layer, "reconstruction_errors": found.errors}
+                events.add(session, self.job.id, "pretrained", message, attempt=self.job.attempt, data=data)
 
     def _units(self) -> Units | None:
         if self.data.target.classes is not None:
@@ -137,7 +182,7 @@ class Run:
         return Units(scale.to(self.device), shift.to(self.device))
 
     def _resume(self) -> None:
-        if self.job.attempt == 1:
+        if self.job.attempt == 1 and self.job.parent is None:
             return
         found = self.checkpoints.resume()
         if found is not None:
@@ -182,3 +227,17 @@ class Run:
                 events.add(session, self.job.id, "early_stopping", message, attempt=self.job.attempt)
             if not jobs.succeed(session, self.job.id, self.job.attempt, model.id, proof):
                 raise Interrupted(lease.wish or "cancel")
+
+
+def every(seconds: float) -> Callable[[], bool]:
+    """Return a clock that says yes once `seconds` have passed since it last said so."""
+    said = time.monotonic()
+
+    def due() -> bool:
+        nonlocal said
+        if time.monotonic() - said < seconds:
+            return False
+        said = time.monotonic()
+        return True
+
+    return due

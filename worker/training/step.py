@@ -6,25 +6,34 @@ from torch import Tensor, nn
 from service.blocks.noise import StepNoise, set_noise
 from service.blocks.schedules import Horizon
 from service.network import Network
+from service.randomness import generator
 from service.spec import JobSpec
+from worker.data import Batch
+from worker.training.augment import Augment, losses_of_rows
 
 
 class Step:
     """Forward, loss, penalties, backward, clipping, optimiser, constraints: a function of (state, batch, step)."""
 
-    def __init__(self, network: Network, spec: JobSpec, device: torch.device, horizon: Horizon) -> None:
+    def __init__(
+        self, network: Network, spec: JobSpec, device: torch.device, horizon: Horizon, rows_of_batch: int
+    ) -> None:
         self.network, self.horizon = network, horizon
-        self.optimizer = spec.optimizer.build(list(network.parameters()))
-        self._noise = StepNoise(spec.training.seed, 0, device)
-        self._loss, self._schedule = spec.loss, spec.schedule
-        self._base_rate = spec.optimizer.learning_rate
-        self._clip = spec.regularization.clip_norm
+        self.reduction = 1.0
+        """Factor on the learning rate besides the schedule's: what a plateau has left of it."""
         self._parameters = list(network.parameters())
+        self.optimizer = spec.optimizer.build(self._parameters)
+        self._seed, self._device, self._rows_of_batch = spec.training.seed, device, rows_of_batch
+        self._noise = StepNoise(self._seed, 0, device)
+        self._augment = Augment(spec, device)
+        self._loss, self._schedule = spec.loss, spec.schedule
+        self._base_rate, self._searches = spec.optimizer.learning_rate, spec.optimizer.searches
+        self._clip_norm, self._clip_value = spec.regularization.clip_norm, spec.regularization.clip_value
         self._rate: float | None = None
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of step `step`."""
-        return self._base_rate * self._schedule.factor(step, self.horizon)
+        return self._base_rate * self.reduction * self._schedule.factor(step, self.horizon)
 
     def begin(self) -> None:
         """Get the network ready to train: statistics move, noise is on."""
@@ -36,23 +45,74 @@ class Step:
         self.network.eval()
         set_noise(self.network, None)
 
-    def __call__(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Take one step; return the mean loss of the batch without penalties, and the outputs, both detached.
+    def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Take one step; return the mean loss of its rows without penalties, and the outputs, both detached.
 
-        Shape: `x` [batch, *input], `y` [batch] or [batch, columns]; outputs [batch, outputs].
+        Shape: outputs [rows, outputs].
         """
+        batch = self._augment(batch, step)
         self._noise.step = step
         self._set_rate(self.learning_rate(step))
-        output = self.network(x)
-        loss = self._loss.per_row(output, y).mean()
-        penalty = self.network.penalty()
-        torch.autograd.backward(loss if penalty is None else loss + penalty)
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        self.optimizer.step()
+        loss, output = self._search(batch) if self._searches else self._descend(batch)
         self.optimizer.zero_grad(set_to_none=True)
+        self._shake(step)
         self.network.constrain_()
-        return loss.detach(), output.detach()
+        return loss, output
+
+    def _descend(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, _, output = self._gradient(batch)
+        if self._clip_value is not None:
+            nn.utils.clip_grad_value_(self._parameters, self._clip_value)
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        self.optimizer.step()
+        return loss, output
+
+    def _search(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Let the optimiser look at the loss of the batch as often as it likes; every look has the same noise."""
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def look() -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            loss, whole, output = self._gradient(batch)
+            seen.append((loss, output))
+            return whole
+
+        self.optimizer.step(look)  # type: ignore[arg-type]
+        return seen[0]
+
+    def _gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Leave the gradient of loss and penalties behind; return the loss, the loss with penalties, the outputs."""
+        size, rows = self._rows_of_batch, len(batch.y)
+        if rows <= size:
+            self._noise.part = 0
+            return self._part(batch, 1.0)
+        parts = []
+        for part, start in enumerate(range(0, rows, size)):
+            self._noise.part, cut = part, batch[start : start + size]
+            parts.append(self._part(cut, len(cut.y) / rows))
+        losses, wholes, outputs = zip(*parts, strict=True)
+        return torch.stack(losses).sum(), torch.stack(wholes).sum(), torch.cat(outputs)
+
+    def _part(self, batch: Batch, share: float) -> tuple[Tensor, Tensor, Tensor]:
+        output = self.network(batch.x)
+        loss = losses_of_rows(self._loss, output, batch).mean()
+        penalty = self.network.penalty()
+        whole = loss if penalty is None else loss + penalty
+        if share != 1.0:
+            loss, whole = loss * share, whole * share
+        torch.autograd.backward(whole)
+        return loss.detach(), whole.detach(), output.detach()
+
+    @torch.no_grad()
+    def _shake(self, step: int) -> None:
+        """Add the noise of the schedule to every weight."""
+        std = self._schedule.noise(step, self.horizon, self._rate or 0.0)
+        if std:
+            source = generator(self._seed, "anneal", step, device=self._device)
+            for parameter in self._parameters:
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn(parameter.shape, generator=source, device=self._device), alpha=std)
 
     def _set_rate(self, rate: float) -> None:
         if rate != self._rate:

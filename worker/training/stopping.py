@@ -1,14 +1,12 @@
 """Which epoch was the best, and whether to go on."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from service.blocks.metrics import Metric
 from service.spec import JobSpec
-
-VALIDATION = "val_"
+from worker.training.monitor import VALIDATION, Values, higher_is_better, improves, value_of
 
 
 @dataclass
@@ -33,27 +31,17 @@ class Stopping:
         if wanted is None and not has_validation:
             return None
         monitor = wanted.monitor if wanted else f"{VALIDATION}loss"
-        plain = monitor.removeprefix(VALIDATION)
-        better = next((m.higher_is_better for m in metrics if m.key == plain), False)
+        better = higher_is_better(monitor, metrics)
         return cls(monitor, better, wanted.patience if wanted else None, wanted.min_delta if wanted else 0.0)
 
-    def better(self, epoch: int, values: Mapping[str, Mapping[str, float]]) -> bool:
+    def better(self, epoch: int, values: Values) -> bool:
         """Take in the values of an epoch by split and name; return whether it is the best so far."""
-        split = "validation" if self.monitor.startswith(VALIDATION) else "train"
-        value = values[split].get(self.monitor.removeprefix(VALIDATION), math.nan)
-        if self._improves(value):
+        value = value_of(self.monitor, values)
+        if improves(value, self.best, self.min_delta, self.higher_is_better):
             self.best, self.best_epoch, self.waited = value, epoch, 0
             return True
         self.waited += 1
         return False
-
-    def _improves(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
-        if self.best is None:
-            return True
-        gain = value - self.best if self.higher_is_better else self.best - value
-        return gain > self.min_delta
 
     @property
     def exhausted(self) -> bool:
@@ -67,3 +55,5 @@ class Stopping:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
+        if self.exhausted:
+            self.waited = 0  # whoever goes on from here wants more epochs, whatever was seen before

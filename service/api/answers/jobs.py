@@ -80,6 +80,8 @@ class Job(Answer):
     """How far the job has come."""
     attempt: Count
     """How many times a worker has taken the job up."""
+    parent: str | None
+    """Id of the job that this one goes on from; null where it began from the start."""
     error: JobError | None
     """Why the job failed; null unless it has."""
     receipt: JsonObject | None
@@ -108,6 +110,7 @@ class Job(Answer):
             model=job.model,
             progress=Progress.of(job),
             attempt=job.attempt,
+            parent=job.parent,
             error=JobError(code=job.error_code or "", message=job.error_message or "") if failed else None,
             receipt=job.receipt,
             created_at=job.created_at,
@@ -207,6 +210,8 @@ class Checkpoint(Answer):
     """Whether it is the newest, from which a lost run goes on."""
     best: bool
     """Whether it holds the best weights so far."""
+    kept: bool
+    """Whether the job asked for it to stay (`training.keep_every_epochs`)."""
     size: Count
     """Bytes of weights and optimizer state."""
     sha256: Sha256
@@ -221,5 +226,5 @@ class Checkpoint(Answer):
         """Return the answer for a checkpoint's row."""
         return cls(
             id=row.id, job=row.job, attempt=row.attempt, epoch=row.epoch, step=row.step, last=row.last, best=row.best,
-            size=row.size, sha256=row.blob, metrics=row.metrics, created_at=row.created_at,
+            kept=row.kept, size=row.size, sha256=row.blob, metrics=row.metrics, created_at=row.created_at,
         )  # fmt: skip

@@ -16,7 +16,7 @@ import uvicorn
 
 from service.api.app import create_app
 from service.settings import Settings
-from service.store import jobs
+from service.store import commands, jobs
 from service.store.engine import Store, open_store
 from service.store.tables import Job
 from worker.training.run import run_attempt
@@ -70,7 +70,7 @@ class Api:
         with store.begin() as session:
             for job_id in jobs.oldest_queued(session, 1000) if only else ():
                 if job_id != only:
-                    jobs.request_cancel(session, job_id)
+                    commands.give(session, job_id, "cancel")
         while (job := self._claim(store)) is not None:
             run_attempt(store, self.settings, job)
         store.dispose()

@@ -80,6 +80,20 @@ def test_what_is_not_valid_is_answered_with_problems(api: Any, body: Any, code: 
     assert [problem["path"] for problem in answer.json()["errors"]] == paths
 
 
+def test_augmentation_that_rows_cannot_take_is_named_beside_the_layers(api: Any, iris_csv: bytes) -> None:
+    spec = api.spec(api.upload(iris_csv)["id"])
+    spec["data"]["augmentation"] = [{"type": "random_noise", "std": 0.1}, "random_flip"]
+    spec["regularization"] = {"mixing": "cutmix"}
+    spec["network"] = {"layers": [{"type": "conv2d", "filters": 2, "kernel_size": 3}, *NETWORK["layers"]]}
+    for answer in (api.client.post(URL, json=spec), api.client.post("/v1/jobs", json=spec)):
+        assert answer.status_code == 422, answer.text
+        paths = [problem["path"] for problem in answer.json()["errors"]]
+        assert paths == ["data.augmentation[1]", "regularization.mixing", "network.layers[0]"]
+    del spec["data"]["augmentation"][1], spec["network"]["layers"][0]
+    spec["regularization"] = {"mixing": "mixup"}
+    assert api.client.post(URL, json=spec).status_code == 200
+
+
 def test_shapes_beside_a_data_set_are_refused(api: Any, iris_csv: bytes) -> None:
     spec = api.spec(api.upload(iris_csv)["id"])
     answer = api.client.post(URL, json={"spec": spec, "outputs": 3})

@@ -44,7 +44,7 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("get", "/v1/jobs"),
         ("get", "/v1/jobs/{job_id}"),
         ("delete", "/v1/jobs/{job_id}"),
-        ("post", "/v1/jobs/{job_id}/cancel"),
+        *(("post", f"/v1/jobs/{{job_id}}/{name}") for name in ("pause", "resume", "cancel", "kill", "retry", "extend")),
         ("get", "/v1/jobs/{job_id}/metrics"),
         ("get", "/v1/jobs/{job_id}/events"),
         ("get", "/v1/jobs/{job_id}/checkpoints"),
@@ -99,6 +99,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
     assert set(bodies) == {
         "/v1/datasets",
         "/v1/jobs",
+        "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
     }

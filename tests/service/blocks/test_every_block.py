@@ -10,11 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from service.blocks.activations import Activation
+from service.blocks.augmentation import Augmentation
 from service.blocks.base import Block, OneOf, Shape
 from service.blocks.initializers import Initializer
 from service.blocks.layers import Layer, WeightedLayer
 from service.blocks.losses import Loss, Target
 from service.blocks.metrics import Metric
+from service.blocks.mixing import Mixing
 from service.blocks.noise import StepNoise, set_noise
 from service.blocks.optimizers import Optimizer
 from service.blocks.schedules import Horizon, Schedule
@@ -24,6 +26,7 @@ from service.network import Network, build_network, materialize
 from service.spec import NetworkSpec, RegularizationSpec
 
 SHAPES: tuple[Shape, ...] = ((6,), (4, 6), (4, 6, 6), (4, 6, 6, 6))
+TOKENS = 10
 OUTPUTS = 3
 CPU = torch.device("cpu")
 
@@ -60,7 +63,16 @@ def smallest(block: type[Block]) -> dict[str, Any]:
 
 def network(body: dict[str, Any], shape: Shape) -> Network:
     layers = [body, {"type": "flatten"}, {"type": "dense", "units": "auto"}]
-    return build_network(NetworkSpec.model_validate({"layers": layers}), RegularizationSpec(), shape, OUTPUTS)
+    spec = NetworkSpec.model_validate({"layers": layers})
+    return build_network(spec, RegularizationSpec(), shape, OUTPUTS, vocabulary=TOKENS)
+
+
+def inputs_of(net: Network, count: int, *shape: int) -> torch.Tensor:
+    """Return rows that a network takes: numbers, or token ids where it begins with an embedding."""
+    source = torch.Generator().manual_seed(0)
+    if net.records[0].layer.type == "embedding":
+        return torch.randint(TOKENS, (count, *shape), generator=source).float()
+    return torch.randn(count, *shape, generator=source)
 
 
 def built(body: dict[str, Any]) -> list[tuple[Network, Shape]]:
@@ -112,7 +124,7 @@ def test_layer_trains(block: type[Layer]) -> None:
     for net, shape in built(smallest(block)):
         materialize(net, seed=1)
         set_noise(net, StepNoise(1, 0, CPU))
-        x = torch.randn(8, *shape, generator=torch.Generator().manual_seed(0))
+        x = inputs_of(net, 8, *shape)
         out = net.train()(x)
         assert out.shape == (8, OUTPUTS)
         out.square().mean().backward()
@@ -137,7 +149,7 @@ def test_layer_leaves_no_memory_unset(block: type[Layer]) -> None:
 def test_layer_answers_each_row_by_itself_in_prediction(block: type[Layer]) -> None:
     for net, shape in built(smallest(block)):
         materialize(net, seed=1).eval()
-        x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+        x = inputs_of(net, 5, *shape)
         torch.testing.assert_close(net(x)[:2], net(x[:2]))
         torch.testing.assert_close(net.suffix(net.prefix(x)), net(x))
 
@@ -146,7 +158,7 @@ def test_layer_answers_each_row_by_itself_in_prediction(block: type[Layer]) -> N
 def test_layer_is_random_only_through_noise(block: type[Layer]) -> None:
     for net, shape in built(smallest(block)):
         materialize(net, seed=1).eval()
-        x = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0)).abs() + 0.1
+        x = inputs_of(net, 16, *shape).abs() + 0.1 * (net.records[0].layer.type != "embedding")
         plain = net(x)
         torch.rand(7)
         assert torch.equal(net(x), plain)
@@ -174,7 +186,8 @@ def test_weighted_layer_obeys_initializer_regularizer_and_constraint(block: type
         assert penalty is not None
         assert penalty.item() == pytest.approx(sum(kernel.numel() for kernel in kernels))
         net.constrain_()
-        assert all(torch.allclose(k.flatten(1).norm(dim=1), torch.ones(len(k))) for k in kernels)
+        units = [k.transpose(0, 1) if block.transposed else k for k in kernels]
+        assert all(torch.allclose(k.flatten(1).norm(dim=1), torch.ones(len(k))) for k in units)
 
 
 @cases(Activation)
@@ -182,7 +195,7 @@ def test_activation_keeps_shape_and_finite_gradients(block: type[Activation]) ->
     module = block.model_validate(smallest(block)).build()
     x = torch.linspace(-50, 50, 60).view(3, 4, 5).requires_grad_()
     out = module(x)
-    assert out.shape == x.shape
+    assert out.shape == ((3, 2, 5) if block.narrows else x.shape)
     out.sum().backward()
     assert x.grad is not None and torch.isfinite(x.grad).all()
     assert block.initializer in Initializer.members()
@@ -243,10 +256,18 @@ def test_optimizer_goes_downhill_and_resumes_with_the_same_bits(block: type[Opti
     config = block.model_validate({**smallest(block), "learning_rate": 0.05})
 
     def steps(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> float:
-        for _ in range(5):
+        def look() -> torch.Tensor:
             optimizer.zero_grad()
-            torch.stack([p.square().sum() for p in parameters]).sum().backward()
-            optimizer.step()
+            loss = torch.stack([p.square().sum() for p in parameters]).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(5):
+            if config.searches:
+                optimizer.step(look)  # type: ignore[arg-type]
+            else:
+                look()
+                optimizer.step()
         return float(sum(p.detach().square().sum() for p in parameters))
 
     through = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3))]
@@ -267,10 +288,22 @@ def test_optimizer_tells_how_much_it_keeps(block: type[Optimizer]) -> None:
         config = block.model_validate({**smallest(block), **extra})
         weight = nn.Parameter(torch.ones(5, 7))
         optimizer = config.build([weight])
-        weight.sum().backward()
-        optimizer.step()
-        kept = [v for v in optimizer.state[weight].values() if isinstance(v, torch.Tensor) and v.shape == weight.shape]
-        assert config.state_tensors == len(kept)
+
+        def look(weight: nn.Parameter = weight) -> torch.Tensor:
+            weight.grad = None
+            loss = (weight - torch.arange(35.0).view(5, 7)).pow(4).sum()
+            loss.backward()
+            return loss
+
+        look()
+        for _ in range(1 if not config.searches else 5):
+            optimizer.step(look if config.searches else None)  # type: ignore[arg-type]
+        entries = [
+            v for entry in optimizer.state[weight].values() for v in (entry if isinstance(entry, list) else [entry])
+        ]
+        kept = [v for v in entries if isinstance(v, torch.Tensor) and v.numel() == weight.numel()]
+        # A search keeps as many steps as it has taken, up to its history.
+        assert len(kept) <= config.state_tensors if config.searches else len(kept) == config.state_tensors
 
 
 @cases(Schedule)
@@ -283,3 +316,62 @@ def test_schedule_is_a_bounded_function_of_the_step(block: type[Schedule]) -> No
     assert curve[20] == schedule.curve(0, Horizon(10, 280))
     assert max(curve) == pytest.approx(1.0, abs=1e-3)
     assert [schedule.factor(step, horizon) for step in reversed(range(400))] == curve[::-1]
+
+
+IMAGES: tuple[Shape, ...] = ((3, 8, 12), (1, 9, 9), (6,), (4, 6))
+
+
+def rows_for(block: Augmentation | Mixing) -> list[torch.Tensor]:
+    """Return a batch of each shape that the block takes."""
+    found = [shape for shape in IMAGES if block.refusal(shape) is None]
+    assert IMAGES[0] in found
+    return [torch.rand(16, *shape, generator=torch.Generator().manual_seed(0)) for shape in found]
+
+
+@cases(Augmentation)
+def test_augmentation_is_a_function_of_rows_and_generator(block: type[Augmentation]) -> None:
+    step = block.model_validate(smallest(block))
+    for x in rows_for(step):
+        kept, seen = x.clone(), []
+        for seed in (1, 1, 2):
+            torch.rand(3)
+            seen.append(step.apply(x, torch.Generator().manual_seed(seed)))
+        assert torch.equal(x, kept)
+        assert all((out.shape, out.dtype, out.device) == (x.shape, x.dtype, x.device) for out in seen)
+        assert torch.isfinite(seen[0]).all() and not seen[0].requires_grad
+        assert torch.equal(seen[0], seen[1])
+        assert not torch.equal(seen[0], seen[2])
+        assert step.apply(x[:1], torch.Generator().manual_seed(1)).shape == x[:1].shape
+
+
+@cases(Augmentation)
+def test_augmentation_draws_for_each_row_and_looks_at_no_other(block: type[Augmentation]) -> None:
+    step = block.model_validate(smallest(block))
+    for x in rows_for(step):
+        alike = step.apply(x[:1].expand_as(x), torch.Generator().manual_seed(1))
+        assert len(alike.flatten(1).unique(dim=0)) > 1
+        changed = x.clone()
+        changed[5] += 1
+        before, after = (step.apply(rows, torch.Generator().manual_seed(1)) for rows in (x, changed))
+        others = torch.arange(16) != 5
+        assert torch.equal(before[others], after[others])
+
+
+@cases(Mixing)
+def test_mixing_mixes_rows_with_their_partners(block: type[Mixing]) -> None:
+    mixing = block.model_validate(smallest(block))
+    for x in rows_for(mixing):
+        kept = x.clone()
+        first, again, other = (mixing.mix(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert torch.equal(x, kept)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        assert not torch.equal(first.x, other.x)
+        assert (first.x.shape, first.x.dtype) == (x.shape, x.dtype)
+        assert sorted(first.partner.tolist()) == list(range(16))
+        assert first.share.shape == (16,) and (first.share >= 0.5).all() and (first.share <= 1).all()
+        assert len(first.share.unique()) > 1
+        # The mean of all values of a row is what its share says, whatever the way of mixing, where rows are constant.
+        flat = torch.arange(16.0).view(-1, *[1] * (x.ndim - 1)).expand_as(x)
+        mixed, partner, share = mixing.mix(flat, torch.Generator().manual_seed(3))
+        expected = share * torch.arange(16) + (1 - share) * partner
+        torch.testing.assert_close(mixed.flatten(1).mean(dim=1), expected)

@@ -53,6 +53,47 @@ def test_recurrent_layer_is_its_equations(kind: str) -> None:
         torch.testing.assert_close(out, expected if whole else expected[:, -1])
 
 
+@pytest.mark.parametrize("kind", ["simple_rnn", "lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_the_loop_with_dropout_is_torchs_where_nothing_is_dropped(
+    kind: str, bidirectional: bool, use_bias: bool
+) -> None:
+    body = {"type": kind, "units": 5, "bidirectional": bidirectional, "use_bias": use_bias, "return_sequences": True}
+    net = build({**body, "recurrent_dropout": 0.4, "bias_initializer": "normal"}, (7, 3))
+    layer, x = net.layers[f"{kind}_0"], torch.randn(4, 7, 3)
+    ones = torch.ones(4, 5)
+    ways = [layer._run(x, way, ones) for way in range(1 + bidirectional)]
+    torch.testing.assert_close(torch.cat(ways, dim=2), layer.cell(x)[0])
+    torch.testing.assert_close(layer(x), layer.cell(x)[0])
+
+
+@pytest.mark.parametrize("kind", ["simple_rnn", "lstm", "gru"])
+def test_one_mask_goes_through_the_whole_sequence(kind: str) -> None:
+    net = build({"type": kind, "units": 6, "dropout": 0.5, "recurrent_dropout": 0.5, "return_sequences": True}, (5, 3))
+    layer, x = net.layers[f"{kind}_0"], torch.randn(4, 5, 3)
+    set_noise(net, StepNoise(0, 0, CPU))
+    inputs = layer.input_mask.of(x, 3)
+    states = layer.state_masks[0].of(x, 6)
+    assert set(inputs.unique().tolist()) <= {0.0, 2.0} and set(states.unique().tolist()) <= {0.0, 2.0}
+    cell, h, c = layer.cell, torch.zeros(4, 6), torch.zeros(4, 6)
+    for place in range(5):
+        z = (x[:, place] * inputs) @ cell.weight_ih_l0.T + cell.bias_ih_l0
+        u = (h * states) @ cell.weight_hh_l0.T + cell.bias_hh_l0
+        if kind == "simple_rnn":
+            h = torch.tanh(z + u)
+        elif kind == "lstm":
+            i, f, g, o = (z + u).split(6, dim=1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        else:
+            (rx, ux, nx), (rh, uh, nh) = z.split(6, dim=1), u.split(6, dim=1)
+            update = torch.sigmoid(ux + uh)
+            h = (1 - update) * torch.tanh(nx + torch.sigmoid(rx + rh) * nh) + update * h
+        torch.testing.assert_close(layer(x)[:, place], h)
+    assert net.stochastic_layers == [f"{kind}_0"]
+
+
 def test_bidirectional_gives_the_end_of_either_way() -> None:
     net = build({"type": "gru", "units": 5, "bidirectional": True}, (7, 3))
     layer, x = net.layers["gru_0"], torch.randn(4, 7, 3)

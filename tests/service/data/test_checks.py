@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.data.checks import MAX_CLASSES, check_columns, input_shape_of, target_of
+from service.data.checks import MAX_CLASSES, check_columns, check_shape, input_shape_of, target_of
 from service.data.collector import DISTINCT_LIMIT
 from service.data.features import Features
 from service.data.profile import ColumnProfile, ValueCount
 from service.data.target import TargetCodec
 from service.errors import InvalidSpec
+from service.spec import JobSpec
 from tests.support.uploaded import Uploader, spec_of
 
 P0 = "data.preprocessing[0].columns[0]"
@@ -171,3 +172,19 @@ def test_what_is_foretold_is_what_comes(upload: Uploader, steps: list[Any]) -> N
     assert features.transform(frame).shape[1:] == features.input_shape == input_shape_of(spec, found.profile.columns)
     codec = TargetCodec.fit(spec.data, spec.loss.task, found.profile.columns, frame)
     assert codec.target == target_of(spec, found.profile.columns)
+
+
+def test_augmentation_and_mixing_are_held_against_the_shape_of_a_row() -> None:
+    steps = [{"type": "random_noise", "std": 0.1}, "random_flip", {"type": "random_crop", "padding": 4}]
+    body = spec_of(target="y", augmentation=steps).model_dump(mode="json")
+    spec = JobSpec.model_validate({**body, "regularization": {"mixing": "cutmix"}})
+    assert check_shape(spec, (1, 8, 8)) == []
+    problems = check_shape(spec, (6,))
+    paths = ["data.augmentation[1]", "data.augmentation[2]", "regularization.mixing"]
+    assert [(p.path, p.got) for p in problems] == [(path, [6]) for path in paths]
+    assert problems[0].message == "random_flip needs images, [channels, height, width]; rows have the shape [6]"
+    (small,) = check_shape(spec, (1, 4, 8))
+    assert (small.path, small.got) == ("data.augmentation[2]", [1, 4, 8])
+    colours = spec_of(target="y", augmentation={"type": "random_saturation", "factor": 0.5})
+    assert check_shape(colours, (3, 8, 8)) == []
+    assert ["grey" in problem.message for problem in check_shape(colours, (1, 8, 8))] == [True]

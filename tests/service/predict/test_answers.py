@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from service.predict.answers import key_of
+from service.data.profile import key_of
 from service.predict.messages import ClassPrediction, ValuePrediction
 from tests.service.predict.asking import Load, ask, table
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.store import events, jobs
+from service.store import commands, events, jobs
 from service.store.clock import now
 from service.store.engine import Store, open_store
 from service.store.jobs import Progress
@@ -281,7 +281,7 @@ def test_a_run_fails_and_says_why(store: Store, new_run: NewJob) -> None:
 def test_a_run_to_be_cancelled_cannot_succeed(store: Store, new_run: NewJob) -> None:
     run = new_run()
     with store.begin() as session:
-        jobs.request_cancel(session, run.id)
+        commands.give(session, run.id, "cancel")
         assert not jobs.succeed(session, run.id, 1, "mdl_x", {})
         assert jobs.cancelled(session, run.id, 1)
     assert (get(store, run.id).status, get(store, run.id).model) == ("cancelled", None)
@@ -290,7 +290,7 @@ def test_a_run_to_be_cancelled_cannot_succeed(store: Store, new_run: NewJob) -> 
 def test_a_run_to_be_cancelled_that_fails_is_cancelled(store: Store, new_run: NewJob) -> None:
     run = new_run()
     with store.begin() as session:
-        jobs.request_cancel(session, run.id)
+        commands.give(session, run.id, "cancel")
         assert jobs.fail(session, run.id, 1, "code", "Why.")
     assert (get(store, run.id).status, get(store, run.id).error_code) == ("cancelled", None)
 

@@ -1,14 +1,13 @@
 """Jobs, as clients see and command them."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
 from service.errors import NotFound, WrongState
-from service.store import checkpoints, events, jobs, metrics, waiting
+from service.store import checkpoints, commands, events, jobs, metrics, waiting
 from service.store.blobs import write_blob
 from service.store.engine import Store
 from service.store.tables import Checkpoint, Job, JobEvent, Metric, Model
@@ -45,7 +44,7 @@ def test_a_new_job_is_queued(store: Store, new_job: NewJob) -> None:
     assert made.id.startswith("job_")
 
 
-@pytest.mark.parametrize("call", [jobs.get, jobs.lock, jobs.request_cancel, jobs.delete])
+@pytest.mark.parametrize("call", [jobs.get, jobs.lock, jobs.delete])
 def test_a_job_that_is_not_there_is_not_found(store: Store, call: Callable[..., object]) -> None:
     with pytest.raises(NotFound, match="no job job_x"), store.begin() as session:
         call(session, "job_x")
@@ -72,56 +71,12 @@ def test_queued_jobs_are_counted_and_named_in_their_order(store: Store, new_job:
         assert waiting.positions(session, ids) == {ids[1]: 1, ids[2]: 2, ids[3]: 3}
 
 
-CANCEL = {
-    "queued": "cancelled",
-    "paused": "cancelled",
-    "running": "cancelling",
-    "pausing": "cancelling",
-    "cancelling": "cancelling",
-    "cancelled": "cancelled",
-    "succeeded": "succeeded",
-    "failed": "failed",
-}
-
-
-@pytest.mark.parametrize(("before", "after"), CANCEL.items())
-def test_cancelling(store: Store, new_job: NewJob, before: str, after: str) -> None:
-    job = new_job()
-    set_status(store, job.id, before)
-    for _ in range(2):
-        with store.begin() as session:
-            assert jobs.request_cancel(session, job.id).status == after
-    with store.read() as session:
-        assert jobs.get(session, job.id).status == after
-        assert [event.type for event in events.since(session, job.id)][1:] == ([after] if after != before else [])
-
-
 def test_a_job_cancelled_before_it_ran_is_never_claimed(store: Store, new_job: NewJob) -> None:
     job = new_job()
     with store.begin() as session:
-        jobs.request_cancel(session, job.id)
+        commands.give(session, job.id, "cancel")
         assert jobs.claim(session, "w", 30) is None
         assert jobs.get(session, job.id).finished_at is not None
-
-
-def test_cancelling_and_claiming_at_once_leaves_one_of_two_truths(store: Store, new_job: NewJob) -> None:
-    def cancel(job_id: str) -> None:
-        with store.begin() as session:
-            jobs.request_cancel(session, job_id)
-
-    def claim(_: str) -> str | None:
-        with store.begin() as session:
-            job = jobs.claim(session, "w", 30)
-            return job.id if job else None
-
-    ids = [new_job().id for _ in range(20)]
-    with ThreadPoolExecutor(4) as threads:
-        cancels = [threads.submit(cancel, job_id) for job_id in ids]
-        claims = [threads.submit(claim, job_id) for job_id in ids]
-        claimed = {each.result() for each in claims} - {None}
-        assert [each.result() for each in cancels] == [None] * 20
-    for job_id in ids:
-        assert status(store, job_id) == ("cancelling" if job_id in claimed else "cancelled")
 
 
 def measure(store: Store, job_id: str) -> None:

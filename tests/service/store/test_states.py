@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from service.store import events, jobs
 from service.store.engine import Store
-from service.store.states import LET_GO, ON_CANCEL, OWNED, TERMINAL, TRANSITIONS, move
+from service.store.states import LET_GO, OWNED, TERMINAL, TRANSITIONS, move
 from service.store.tables import JOB_STATES, Job
 
 DESIGN = {
@@ -27,9 +27,8 @@ def test_the_table_allows_what_the_design_says() -> None:
     assert {(state, following) for state in TRANSITIONS for following in TRANSITIONS[state]} >= DESIGN
 
 
-def test_cancelling_and_letting_go_follow_the_table() -> None:
-    assert all(target in TRANSITIONS[state] for state, target in [*ON_CANCEL.items(), *LET_GO.items()])
-    assert set(ON_CANCEL) == set(JOB_STATES) - set(TERMINAL) - {"cancelling"}
+def test_letting_go_follows_the_table() -> None:
+    assert all(target in TRANSITIONS[state] for state, target in LET_GO.items())
     assert set(LET_GO) == set(OWNED)
 
 

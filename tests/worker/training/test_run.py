@@ -1,6 +1,7 @@
 """One attempt of a job, and runs that are interrupted anywhere and end with the same bits."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.settings import Settings
-from service.store import checkpoints, events, jobs, metrics, models
+from service.store import checkpoints, commands, events, jobs, metrics, models
 from service.store.engine import Store
 from service.store.tables import Chunk, Dataset
 from tests.worker.runs import SPEC, attempt, changed, outcome, put, queue
@@ -22,6 +23,21 @@ OPTIMIZERS: list[dict[str, Any]] = [
     {"type": "adam"},
     {"type": "nadam"},
     {"type": "adamw"},
+    {"type": "adadelta"},
+    {"type": "adamax"},
+    {"type": "amsgrad"},
+    {"type": "lion", "weight_decay": 0.1},
+]
+WAYS: list[dict[str, Any]] = [
+    {"optimizer": "lbfgs", "training": {"batch_size": "all", "epochs": 30}},
+    {"training": {"batch_size": "all", "epochs": 30}, "optimizer": {"type": "sgd", "momentum": 0.9}},
+    {"training": {"batch_size": 4, "accumulate": 4}},
+    {"training": {"averaging": {"type": "ema", "decay": 0.9}}},
+    {"training": {"averaging": {"type": "swa", "start": 0.3}}},
+    {"training": {"averaging": {"type": "swa", "start": 0.3}}, "data": {"split": {"validation": 0.0}}},
+    {"schedule": {"type": "reduce_on_plateau", "patience": 1, "min_delta": 0.3, "gamma": 0.5}},
+    {"schedule": {"type": "simulated_annealing", "temperature": 0.01}},
+    {"regularization": {"clip_value": 0.01, "clip_norm": 0.05, "early_stopping": {"patience": 2}}},
 ]
 
 
@@ -63,17 +79,30 @@ def test_the_same_spec_data_and_seed_give_the_same_bits_and_another_seed_others(
 def test_a_run_given_back_at_any_step_ends_with_the_bits_of_an_undisturbed_one(
     optimizer: str | dict[str, Any], step: int, sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
 ) -> None:
-    spec = changed(optimizer=optimizer)
-    whole = queue(sqlite_store, wine, spec)
-    attempt(sqlite_store, settings, whole)
+    ends_with_the_same_bits(changed(optimizer=optimizer), step, sqlite_store, settings, wine, at_step)
 
-    broken = queue(sqlite_store, wine, spec)
+
+def ends_with_the_same_bits(
+    spec: dict[str, Any], step: int, store: Store, settings: Settings, data: Dataset, at_step: AtStep
+) -> None:
+    whole = queue(store, data, spec)
+    attempt(store, settings, whole)
+
+    broken = queue(store, data, spec)
     at_step(step, draining.drain)
-    assert attempt(sqlite_store, settings, broken).status == "queued"
+    assert attempt(store, settings, broken).status == "queued"
     draining.resume()
     at_step(-1, draining.drain)
-    attempt(sqlite_store, settings, broken)
-    assert outcome(sqlite_store, broken) == outcome(sqlite_store, whole)
+    attempt(store, settings, broken)
+    assert outcome(store, broken) == outcome(store, whole)
+
+
+@pytest.mark.parametrize("sections", WAYS, ids=str)
+@pytest.mark.parametrize("step", [16, 21])
+def test_every_way_of_training_goes_on_with_the_same_bits(
+    sections: dict[str, Any], step: int, sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    ends_with_the_same_bits(changed(**sections), step, sqlite_store, settings, wine, at_step)
 
 
 def test_an_attempt_that_dies_without_a_word_is_gone_on_with_from_its_last_checkpoint(
@@ -148,7 +177,7 @@ def test_cancelling_stops_at_the_next_step_and_keeps_a_checkpoint(
 
     def cancel() -> None:
         with sqlite_store.begin() as session:
-            jobs.request_cancel(session, job_id)
+            commands.give(session, job_id, "cancel")
 
     at_step(12, cancel)
     assert attempt(sqlite_store, settings, job_id).status == "cancelled"
@@ -185,3 +214,49 @@ def test_without_validation_rows_the_last_weights_are_kept(
     job = attempt(sqlite_store, settings, queue(sqlite_store, wine, spec))
     assert job.receipt is not None and job.receipt["best_epoch"] is None
     assert job.status == "succeeded"
+
+
+def test_checkpoints_come_by_steps_and_those_that_are_kept_stay(
+    sqlite_store: Store, settings: Settings, wine: Dataset
+) -> None:
+    spec = changed(training={"checkpoint_steps": 5, "keep_every_epochs": 2, "checkpoint_seconds": 1000})
+    job = attempt(sqlite_store, settings, queue(sqlite_store, wine, spec))
+    with sqlite_store.read() as session:
+        told = [event.data["step"] for event in events.since(session, job.id) if event.type == "checkpoint"]
+        rows = checkpoints.resumable(session, job.id)
+    assert set(told) == {5, 10, 14, 15, 20, 25, 28, 30, 35, 40}  # 7 steps an epoch; the last is stored with the model
+    assert {row.step for row in rows if row.kept} == {14, 28, 42}
+    assert {row.step for row in rows if row.last} == {42}
+    assert outcome(sqlite_store, job.id)[0] == reference(sqlite_store, settings, wine)
+
+
+def reference(store: Store, settings: Settings, data: Dataset) -> str:
+    """Return the hash of the weights of the plain run."""
+    return outcome(store, attempt(store, settings, queue(store, data, SPEC)).id)[0]
+
+
+def test_a_run_that_takes_too_long_fails_with_a_checkpoint_and_can_be_tried_again(
+    sqlite_store: Store, settings: Settings, wine: Dataset
+) -> None:
+    spec = changed(training={"epochs": 100_000, "max_seconds": 0.5})
+    job_id = queue(sqlite_store, wine, spec)
+    job = attempt(sqlite_store, settings, job_id)
+    assert (job.status, job.error_code) == ("failed", "time_limit")
+    assert "longer than training.max_seconds, 0.5 s" in str(job.error_message)
+    with sqlite_store.begin() as session:
+        first = checkpoints.last(session, job_id)
+        commands.give(session, job_id, "retry")
+    attempt(sqlite_store, settings, job_id)
+    with sqlite_store.read() as session:
+        second = checkpoints.last(session, job_id)
+    assert first is not None and second is not None and second.step > first.step > 0
+
+
+def test_a_step_that_takes_too_long_fails_the_job(
+    sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    job_id = queue(sqlite_store, wine, changed(training={"max_step_seconds": 0.3}))
+    at_step(9, lambda: time.sleep(1.0))
+    job = attempt(sqlite_store, settings, job_id)
+    assert (job.status, job.error_code) == ("failed", "time_limit")
+    assert "training.max_step_seconds, 0.3 s" in str(job.error_message)

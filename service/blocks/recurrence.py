@@ -1,0 +1,85 @@
+"""How a recurrent layer runs: torch's own loop, or one of ours where the state is dropped out."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from service.blocks.noise import StochasticModule, keep_mask
+
+
+class Cell(NamedTuple):
+    """The state of a recurrent layer, [batch, units] each; `memory` only means something to an LSTM."""
+
+    output: Tensor
+    memory: Tensor
+
+
+Step = Callable[[Tensor, Tensor, Cell], Cell]
+
+
+class Mask(StochasticModule):
+    """A mask that is the same at every place of a sequence.
+
+    Reference: Gal and Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+    Networks", eq. 7.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def of(self, like: Tensor, features: int) -> Tensor | None:
+        """Return [batch, features] for the batch of `like`, or None when nothing is dropped."""
+        if self.noise is None or not self.rate:
+            return None
+        return keep_mask(self.noise.bits(self.key, (like.shape[0], features)), self.rate).to(like.dtype)
+
+
+class Sequence(nn.Module):
+    """A recurrent module, its dropout, and what is kept of its outputs."""
+
+    def __init__(
+        self, cell: nn.RNN | nn.LSTM | nn.GRU, step: Step, units: int, whole: bool, rate: float, recurrent_rate: float
+    ) -> None:
+        super().__init__()
+        self.cell, self.units, self.whole = cell, units, whole
+        self._step = step
+        self.input_mask = Mask(rate) if rate else None
+        self.state_masks = nn.ModuleList(
+            Mask(recurrent_rate) for _ in range((1 + cell.bidirectional) * (recurrent_rate > 0))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [batch, length, outputs] or, where each way ends, [batch, outputs]."""
+        mask = self.input_mask.of(x, x.shape[2]) if self.input_mask is not None else None
+        x = x if mask is None else x * mask.unsqueeze(1)
+        masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]
+        if masks and masks[0] is not None:
+            ways = [self._run(x, way, mask) for way, mask in enumerate(masks)]
+            outputs = ways[0] if len(ways) == 1 else torch.cat(ways, dim=2)
+        else:
+            outputs = self.cell(x)[0]
+        if self.whole:
+            return outputs
+        ends = [outputs[:, -1, : self.units]]
+        if outputs.shape[2] > self.units:
+            ends.append(outputs[:, 0, self.units :])
+        return ends[0] if len(ends) == 1 else torch.cat(ends, dim=1)
+
+    def _run(self, x: Tensor, way: int, mask: Tensor) -> Tensor:
+        """Return the outputs at every place of one way, [batch, length, units], with the state dropped by the mask."""
+        end = "_reverse" if way else ""
+        weight_x, weight_h = (getattr(self.cell, f"weight_{part}_l0{end}") for part in ("ih", "hh"))
+        bias_x, bias_h = (getattr(self.cell, f"bias_{part}_l0{end}", None) for part in ("ih", "hh"))
+        inputs = functional.linear(x, weight_x, bias_x)
+        zeros = x.new_zeros(x.shape[0], self.units)
+        state, outputs = Cell(zeros, zeros), []
+        places = range(x.shape[1])
+        for place in reversed(places) if way else places:
+            recurrent = functional.linear(state.output * mask, weight_h, bias_h)
+            state = self._step(inputs[:, place], recurrent, state)
+            outputs.append(state.output)
+        return torch.stack(outputs[::-1] if way else outputs, dim=1)

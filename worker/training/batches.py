@@ -1,0 +1,37 @@
+"""The training rows of an epoch, in its order, a step at a time."""
+
+from collections.abc import Iterator
+
+from service.randomness import permutation
+from service.spec import TrainingSpec
+from worker.data import Batch, TrainingData
+
+GATHER_BYTES = 256 * 1024 * 1024
+"""Data that is put into the epoch's order in one go; larger data is gathered step by step."""
+
+
+class Batches:
+    """How the training rows are divided into steps: a function of the seed and the epoch.
+
+    A step has `accumulate` batches. A last batch of one row has no variance for batch norm and is left out.
+    """
+
+    def __init__(self, data: TrainingData, training: TrainingSpec, has_batch_norm: bool) -> None:
+        self._data, self._seed = data, training.seed
+        rows = len(data.train)
+        self.rows_of_batch = training.rows_of_batch(rows)
+        self._rows_of_step = self.rows_of_batch * training.accumulate
+        lonely = has_batch_norm and self.rows_of_batch > 1 and rows > 1 and rows % self.rows_of_batch == 1
+        self._rows = rows - lonely
+        self.steps = -(-self._rows // self._rows_of_step)
+
+    def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the steps of an epoch from number `first` on."""
+        data, size = self._data, self._rows_of_step
+        order = permutation(len(data.train), self._seed, "order", epoch).to(data.x.device)
+        index = data.train[order][: self._rows]
+        whole = data.x[0].numel() * data.x.element_size() * len(index) <= GATHER_BYTES
+        ordered = data.rows(index) if whole else None
+        for step in range(first, self.steps):
+            rows = slice(step * size, (step + 1) * size)
+            yield data.rows(index[rows]) if ordered is None else ordered[rows]
