@@ -88,8 +88,9 @@ def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
         return ""
     length, features = tensors[0].shape or ()
     return (
-        f"; column {tensors[0].name!r} was taken for images of one channel: if its rows are sequences [{length}, "
-        f'{features}] of [length, features], say "image_layout": "none" in data'
+        f"; column {tensors[0].name!r} was taken for images of one channel: if its rows are sequences "
+        f'[{length}, {features}] of [length, features], say "image_layout": "none" in data, or "channels_last" '
+        "where layers take [channels, length]"
     )
 
 

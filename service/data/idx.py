@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from service.data import arrays, text
-from service.data.archives import PARTS, files_of, steps_of, translated
+from service.data.archives import PARTS, files_of, steps_of, translated, unzipped
 from service.data.arrays import Array
 from service.data.collector import Collector
 from service.data.frame import Column, Frame
@@ -83,7 +83,7 @@ def _files(file: BinaryIO) -> Iterator[list[_File]]:
     if not packed:
         yield [_alone(file)]
         return
-    with translated("the archive", _ALLOWED), zipfile.ZipFile(file) as archive:
+    with unzipped(file, _ALLOWED) as archive:
         yield [_named(archive, info) for info in files_of(archive)]
 
 

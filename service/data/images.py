@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.data import text
-from service.data.archives import PARTS, files_of, steps_of, translated
+from service.data.archives import PARTS, files_of, steps_of, unzipped
 from service.data.collector import Collector
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile, Profile
@@ -59,12 +59,6 @@ class _Entry:
     @property
     def name(self) -> str:
         return self.info.filename
-
-
-@contextmanager
-def _opened(file: Path | BinaryIO) -> Iterator[zipfile.ZipFile]:
-    with translated("the archive", _ALLOWED), zipfile.ZipFile(file) as archive:
-        yield archive
 
 
 def _entries(archive: zipfile.ZipFile) -> list[_Entry]:
@@ -155,7 +149,7 @@ def _pixels(archive: zipfile.ZipFile, entry: _Entry, shape: Sequence[int]) -> ND
 
 def profile(path: Path, limits: Limits, options: ImageOptions = ImageOptions()) -> Profile:
     """Profile a ZIP of images."""
-    with _opened(path) as archive:
+    with unzipped(path, _ALLOWED) as archive:
         entries = _entries(archive)
         limits.check_unpacked(sum(entry.info.file_size for entry in entries))
         shape = _shape(archive, entries, options)
@@ -181,7 +175,7 @@ def _blocks(archive: zipfile.ZipFile, entries: Sequence[_Entry], shape: Sequence
 
 def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:
     """Read columns of a ZIP of images."""
-    with _opened(file) as archive:
+    with unzipped(file, _ALLOWED) as archive:
         entries = _entries(archive)[:rows]
         return {column.name: _column(archive, entries, column) for column in wanted}
 

@@ -9,7 +9,7 @@ from typing import IO, BinaryIO
 from numpy.lib import format as npy
 
 from service.data import arrays
-from service.data.archives import translated
+from service.data.archives import translated, unzipped
 from service.data.arrays import Array
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile, Profile
@@ -54,7 +54,7 @@ def _header(name: str, stream: IO[bytes]) -> Array:
 def profile(path: Path, limits: Limits) -> Profile:
     """Profile an NPZ file."""
     table, rows, unpacked = TableCollector(), dict[str, int](), 0
-    with translated("the archive", _ALLOWED), zipfile.ZipFile(path) as archive:
+    with unzipped(path, _ALLOWED) as archive:
         limits.check_columns(len(_members(archive)))
         check_names([member.removesuffix(".npy") for member in _members(archive)])
         for member in _members(archive):
@@ -72,7 +72,7 @@ def profile(path: Path, limits: Limits) -> Profile:
 
 def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:
     """Read arrays of an NPZ file."""
-    with translated("the archive", _ALLOWED), zipfile.ZipFile(file) as archive:
+    with unzipped(file, _ALLOWED) as archive:
         return {column.name: _column(archive, column, rows) for column in wanted}
 
 
