@@ -23,7 +23,6 @@ from service.blocks.schedules import AnySchedule
 from service.blocks.values import Says
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-ColumnName = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class NetworkSpec(Strict):
@@ -50,9 +49,9 @@ class Split(Strict):
     """Share of rows that early stopping and the choice of the best weights look at; beside a `column`: 0."""
     test: Fraction = 0.0
     """Share of rows that are used once, for the final metrics."""
-    column: ColumnName | None = None
+    column: str | None = None
     """Column that says "train", "validation" or "test" for every row; a fraction then divides its "train" rows."""
-    group: ColumnName | None = None
+    group: str | None = None
     """Column whose equal values stay in one part: a patient, a site; no feature unless it is listed as one."""
     stratify: Annotated[bool | Literal["auto"], Says('true, false or "auto"')] = "auto"
     """Keep the shares of the classes in every part; "auto": for classification, where every class has rows enough."""
@@ -111,7 +110,7 @@ class DataSpec(Strict):
     """Columns to predict from; default: all but the target and those that divide or weigh the rows."""
     split: Split = Split()
     """How rows are divided."""
-    sample_weight: ColumnName | None = None
+    sample_weight: str | None = None
     """Column of numbers from 0 up that say how much each row counts in the loss; only their ratios matter."""
     preprocessing: list[AnyPreprocessing] = []
     """Steps applied to the features, in order; a single step may stand without the list."""
