@@ -76,7 +76,7 @@ class OneHot(Preprocessing):
         found = np.array([places.get(value, otherwise) for value in column.values.tolist()], np.int64)
         known = found >= 0
         if self.unknown == "error" and not known.all():
-            raise InvalidRows(_unknown(name, column, np.flatnonzero(~known)[:_PROBLEMS], list(places)))
+            raise InvalidRows(unknown_values(name, column, np.flatnonzero(~known), list(places)))
         encoded = np.zeros((len(found), _width(codes)), np.uint8)
         encoded[known, found[known]] = 1
         return Column("tensor", encoded, True)
@@ -86,8 +86,9 @@ def _width(codes: dict[str, list[Any]]) -> int:
     return len(codes["values"]) + bool(codes["rare"])
 
 
-def _unknown(name: str, column: Column, rows: Any, known: list[Any]) -> list[Problem]:
+def unknown_values(name: str, column: Column, rows: Any, known: list[Any]) -> list[Problem]:
+    """Return what is said of rows whose value no step knows."""
     return [
         Problem(f"rows[{i}].{name}", "the model does not know this value", column.values[i], known[:_PROBLEMS])
-        for i in rows.tolist()
+        for i in rows[:_PROBLEMS].tolist()
     ]

@@ -53,7 +53,7 @@ class Scaling(Preprocessing):
 
     def plan(self, facts: Facts) -> Facts:
         """Shapes stay; the values of the data set are no longer there."""
-        return facts | {name: replace(facts[name], counts=None) for name in self.chosen(facts)}
+        return facts | {name: replace(facts[name], counts=None, vocabulary=None) for name in self.chosen(facts)}
 
     def constants(self, statistics: Statistics) -> tuple[Floats, Floats]:
         """Return shift and scale, [channels]."""
@@ -63,7 +63,7 @@ class Scaling(Preprocessing):
         """Learn shift and scale; a constant column keeps its scale."""
         state: dict[str, Any] = {}
         for name in self.chosen(facts):
-            shift, scale = self.constants(_statistics(name, frame[name]))
+            shift, scale = self.constants(statistics_of(name, frame[name]))
             if not (np.isfinite(shift).all() and np.isfinite(scale).all()):
                 raise InvalidInput([Problem("", f"column {name!r} holds numbers too large to be scaled", got=name)])
             state[name] = {"shift": shift.tolist(), "scale": scale.tolist()}
@@ -83,6 +83,19 @@ class Standardize(Scaling):
         """Return mean and deviation."""
         same = statistics.constant
         return np.where(same, statistics.low, statistics.mean), np.where(same, 1.0, statistics.std)
+
+
+class ChannelMean(Scaling):
+    """x - mean of its channel over the training rows: of a number column, its mean; the scale stays.
+
+    Reference: Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", section 2.1.
+    """
+
+    type: Literal["channel_mean"] = "channel_mean"
+
+    def constants(self, statistics: Statistics) -> tuple[Floats, Floats]:
+        """Return the mean, and ones."""
+        return np.where(statistics.constant, statistics.low, statistics.mean), np.ones_like(statistics.mean)
 
 
 class MinMax(Scaling):
@@ -107,12 +120,13 @@ class MinMax(Scaling):
             return statistics.low - low * scale, scale
 
 
-def _pieces(values: NDArray[np.generic]) -> Iterator[slice]:
+def pieces_of(values: NDArray[np.generic]) -> Iterator[slice]:
+    """Yield slices of rows that are converted at one time."""
     step = max(1, PIECE // max(1, values[:1].size))
     return (slice(start, start + step) for start in range(0, len(values), step))
 
 
-def _statistics(name: str, column: Column) -> Statistics:
+def statistics_of(name: str, column: Column) -> Statistics:
     """Return the statistics of each channel: the second axis, or the column itself where there is none."""
     values = column.values.reshape(len(column.values), *(column.values.shape[1:2] or (1,)), -1)
     channels = values.shape[1]
@@ -120,7 +134,7 @@ def _statistics(name: str, column: Column) -> Statistics:
     full = Statistics(none, none.copy(), none.copy(), far, -far)
     # Infinite numbers are refused below, and so are those whose squares overflow, by their deviation.
     with np.errstate(over="ignore", invalid="ignore"):
-        for piece in _pieces(values):
+        for piece in pieces_of(values):
             _add(full, values[piece].astype(np.float64))
     if not full.count.all():
         raise InvalidInput([Problem("", f"column {name!r} has no values in the training rows", got=name)])
@@ -151,6 +165,6 @@ def _scaled(column: Column, shift: list[float], scale: list[float]) -> Column:
     places = (-1, *[1] * (values.ndim - 2))
     shifts, scales = np.array(shift).reshape(places), np.array(scale).reshape(places)
     scaled = np.empty(values.shape, np.float32)
-    for piece in _pieces(values):
+    for piece in pieces_of(values):
         scaled[piece] = (values[piece] - shifts) / scales
     return Column("tensor", scaled, column.indicator)

@@ -77,7 +77,7 @@ SEVERAL = {
 }
 """What a loss of this name predicts when it predicts several columns."""
 """What a loss of this name predicts, where it is not one of three classes, or a number."""
-FEATURES = {"one_hot": ["n1", "word"]}
+FEATURES = dict.fromkeys(("one_hot", "ordinal", "hash", "tokenize"), ["n1", "word"])
 """The columns that a preprocessing step of this name is for, where those are not the numbers."""
 
 
@@ -178,6 +178,10 @@ def _metric(body: Json) -> tuple[str, Json]:
 
 
 def _preprocessing(body: Json) -> tuple[str, Json]:
+    if body["type"] == "image_mean":
+        return "images", specification("images", data={"preprocessing": [body]})
+    # Numbers of either sign: a logarithm has to be mirrored.
+    body = {**body, "signed": True} if body["type"] == "log" else body
     features = FEATURES.get(body["type"], ["n1", "n2", "n3"])
     return "table", specification("table", data={"features": features, "preprocessing": [body]})
 

@@ -1,0 +1,109 @@
+"""Centring: what is left when a mean is taken away, that of every place or that of the row itself."""
+
+from dataclasses import replace
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from service.blocks.preprocessing import Preprocessing
+from service.blocks.scaling import pieces_of, statistics_of
+from service.data.frame import Column, Fact, Facts, Frame
+
+MOST_PLACES = 200_000
+"""Most elements of a tensor whose means are stored with the model."""
+
+
+class ZeroCenter(Preprocessing):
+    """x - mean over the training rows: of a number column, and of every element of a tensor (the mean image).
+
+    Reference: Krizhevsky, Sutskever and Hinton 2012, "ImageNet Classification with Deep CNNs", section 2.
+    """
+
+    type: Literal["zero_center"] = "zero_center"
+
+    def suits(self, fact: Fact) -> bool:
+        """Tell whether the column holds numbers that are not codes."""
+        return fact.kind != "category" and not fact.indicator
+
+    def refusal(self, name: str, facts: Facts) -> str | None:
+        """Refuse categories, and tensors with more elements than are stored."""
+        if facts[name].kind == "category":
+            return "holds categories, which have no mean"
+        if prod(facts[name].shape) > MOST_PLACES:
+            return f"has more than {MOST_PLACES:,} elements, each with a mean of its own; use channel_mean"
+        return None
+
+    def plan(self, facts: Facts) -> Facts:
+        """Shapes stay; the values of the data set are no longer there."""
+        return facts | {name: replace(facts[name], counts=None, vocabulary=None) for name in self.chosen(facts)}
+
+    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+        """Learn the means."""
+        return {"columns": {name: self._means(name, frame[name]) for name in self.chosen(facts)}}
+
+    @staticmethod
+    def _means(name: str, column: Column) -> list[float]:
+        flat = Column(column.kind, column.values.reshape(len(column.values), -1))
+        found = statistics_of(name, flat)
+        means: list[float] = np.where(found.constant, found.low, found.mean).tolist()
+        return means
+
+    def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
+        """Take the means away: number columns in float64, tensors to float32."""
+        return frame | {name: self._centred(frame[name], means) for name, means in state["columns"].items()}
+
+    @staticmethod
+    def _centred(column: Column, means: list[float]) -> Column:
+        values = column.values
+        if column.kind == "number":
+            return Column("number", values - means[0], column.indicator)
+        mean = np.array(means).reshape(values.shape[1:])
+        centred = np.empty(values.shape, np.float32)
+        for piece in pieces_of(values):
+            centred[piece] = values[piece] - mean
+        return Column("tensor", centred, column.indicator)
+
+
+class ImageMean(Preprocessing):
+    """Take from every image or sequence its own mean, and divide by its own deviation if asked to.
+
+    Nothing is learned from other rows, so that it is the same in training and prediction. The deviation of a flat
+    image counts as 1 / sqrt(elements), so that it stays near 0.
+    """
+
+    type: Literal["image_mean"] = "image_mean"
+    divide: bool = False
+    """Whether the row's own deviation becomes 1."""
+
+    def suits(self, fact: Fact) -> bool:
+        """Tell whether the column holds tensors of more than one axis."""
+        return fact.kind == "tensor" and len(fact.shape) > 1
+
+    def refusal(self, name: str, facts: Facts) -> str | None:
+        """Refuse all but images and sequences."""
+        return None if self.suits(facts[name]) else "holds no images or sequences, which have a mean of their own"
+
+    def plan(self, facts: Facts) -> Facts:
+        """Shapes stay."""
+        return facts | {name: replace(facts[name], vocabulary=None) for name in self.chosen(facts)}
+
+    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+        """Learn nothing."""
+        return {"columns": dict.fromkeys(self.chosen(facts))}
+
+    def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
+        """Take every row's own mean away, to float32."""
+        return frame | {name: self._centred(frame[name]) for name in state["columns"]}
+
+    def _centred(self, column: Column) -> Column:
+        values = column.values
+        axes = tuple(range(1, values.ndim))
+        centred = np.empty(values.shape, np.float32)
+        for piece in pieces_of(values):
+            part = values[piece].astype(np.float64)
+            part -= part.mean(axes, keepdims=True)
+            if self.divide:
+                part /= np.maximum(part.std(axes, keepdims=True), 1.0 / np.sqrt(prod(values.shape[1:])))
+            centred[piece] = part
+        return Column("tensor", centred, column.indicator)

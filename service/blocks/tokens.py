@@ -1,0 +1,83 @@
+"""Text to token ids."""
+
+import re
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from service.blocks.preprocessing import Preprocessing
+from service.data.frame import Column, Fact, Facts, Frame
+from service.errors import InvalidInput, Problem
+
+PADDING, UNKNOWN, FIRST = 0, 1, 2
+WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
+"""A word, with apostrophes inside, or a single mark."""
+
+
+class Tokenize(Preprocessing):
+    """Text to `length` token ids: 0 pads, 1 is any token that the vocabulary lacks, the others stand for one each.
+
+    The vocabulary are the most frequent tokens of the training rows. A missing text is an empty one. Behind it
+    belongs an `embedding`, whose `input_dim` may stay "auto".
+    """
+
+    type: Literal["tokenize"] = "tokenize"
+    fills = True
+    length: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Ids of a text; of a longer one the first."""
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Most tokens of the vocabulary."""
+    min_frequency: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """How often a token stands in the training rows, at least, to be in the vocabulary."""
+    level: Literal["word", "character"] = "word"
+    """What a token is: a word or a mark, or a single character."""
+    lowercase: bool = True
+    """Whether large letters count as small ones."""
+    pad: Literal["after", "before"] = "after"
+    """Where ids of 0 stand in a short text."""
+
+    def suits(self, fact: Fact) -> bool:
+        """Tell whether the column holds text."""
+        return fact.kind == "category"
+
+    def refusal(self, name: str, facts: Facts) -> str | None:
+        """Refuse what is no text."""
+        return None if facts[name].kind == "category" else "holds numbers, not text"
+
+    def plan(self, facts: Facts) -> Facts:
+        """A column becomes a vector of ids, in the same place."""
+        made = Fact("tensor", (self.length,), indicator=True, vocabulary=self.max_tokens + FIRST)
+        return facts | dict.fromkeys(self.chosen(facts), made)
+
+    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+        """Learn the vocabulary of each column: the most frequent first, of equally frequent ones in their order."""
+        state = {}
+        for name in self.chosen(facts):
+            counts = Counter(token for text in frame[name].values.tolist() for token in self._tokens(text))
+            if not counts:
+                raise InvalidInput([Problem("", f"column {name!r} has no words in the training rows", got=name)])
+            often = [token for token, count in counts.items() if count >= self.min_frequency]
+            state[name] = sorted(often, key=lambda token: (-counts[token], token))[: self.max_tokens]
+        return {"columns": state}
+
+    def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
+        """Set the ids."""
+        return frame | {name: self._coded(frame[name], words) for name, words in state["columns"].items()}
+
+    def _coded(self, column: Column, words: list[str]) -> Column:
+        places = {word: i for i, word in enumerate(words, FIRST)}
+        texts = column.values.tolist()
+        ids = np.full((len(texts), self.length), PADDING, np.int32)
+        for row, text in enumerate(texts):
+            found = [places.get(token, UNKNOWN) for token in self._tokens(text)[: self.length]]
+            if found:
+                ids[row, slice(len(found)) if self.pad == "after" else slice(-len(found), None)] = found
+        return Column("tensor", ids, True)
+
+    def _tokens(self, text: str | None) -> list[str]:
+        if not text:
+            return []
+        text = text.lower() if self.lowercase else text
+        return list(text) if self.level == "character" else WORD.findall(text)
