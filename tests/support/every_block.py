@@ -69,6 +69,7 @@ TARGETS: dict[str, Json] = {
     "kl_divergence": {"target": ["d1", "d2", "d3"]},
     "binary_cross_entropy": {"target": "first"},
 }
+"""What a loss of this name predicts, where it is not one of three classes, or a number."""
 SEVERAL = {
     "binary_cross_entropy": ["first", "second"],
     "gaussian_nll": ["amount", "count"],
@@ -76,8 +77,7 @@ SEVERAL = {
     "mse": ["amount", "count"],
 }
 """What a loss of this name predicts when it predicts several columns."""
-"""What a loss of this name predicts, where it is not one of three classes, or a number."""
-FEATURES = dict.fromkeys(("one_hot", "ordinal", "hash", "tokenize"), ["n1", "word"])
+FEATURES = {step: ["n1", "word"] for step in ("one_hot", "ordinal", "hash", "tokenize")}
 """The columns that a preprocessing step of this name is for, where those are not the numbers."""
 
 
