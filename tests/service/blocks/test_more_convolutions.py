@@ -65,6 +65,21 @@ def test_rules_of_kernels_see_the_weights_into_each_unit(groups: int) -> None:
     torch.testing.assert_close(by_unit.flatten(1).norm(dim=1), torch.full((8,), 0.5))
 
 
+@pytest.mark.parametrize("kind", ["conv1d", "conv1d_transpose"])
+def test_groups_start_each_by_itself(kind: str) -> None:
+    body = {"type": kind, "filters": 200, "kernel_size": 3, "groups": 5, "initializer": "glorot_normal"}
+    (weight,) = (p.detach() for p in alone((100, 9), body).parameters() if p.ndim > 1)
+    assert float(weight.var()) == pytest.approx(2 / (3 * 20 + 3 * 40), rel=0.04)
+
+
+def test_a_depthwise_kernel_starts_from_the_places_of_its_own_channel() -> None:
+    body: dict[str, Any] = {"type": "depthwise_conv2d", "kernel_size": 5, "padding": "same"}
+    wide = alone((400, 5, 5), {**body, "depth_multiplier": 3, "initializer": "glorot_normal"}).kernel.weight.detach()
+    assert float(wide.var()) == pytest.approx(2 / (25 + 3 * 25), rel=0.03)
+    x = drawn(2, 3, 6, 6)
+    torch.testing.assert_close(alone((3, 6, 6), {**body, "initializer": "identity"})(x), x)
+
+
 @pytest.mark.parametrize("fields", [{}, {"stride": 2}, {"padding": "same"}, {"depth_multiplier": 3}, {"dilation": 2}])
 def test_depthwise_looks_at_each_channel_by_itself(fields: dict[str, Any]) -> None:
     layer = alone((3, 9), {"type": "depthwise_conv1d", "kernel_size": 3, **fields})
