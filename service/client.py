@@ -26,6 +26,8 @@ CONTENT_TYPES = {
     ".json": "application/json",
     ".ndjson": "application/x-ndjson",
     ".jsonl": "application/x-ndjson",
+    ".zip": "application/zip",
+    ".idx": "application/x-idx",
 }
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 POLL_SECONDS = 0.25

@@ -47,18 +47,37 @@ class Split(Strict):
     """How rows are divided; what is left over trains."""
 
     validation: Fraction = 0.2
-    """Share of rows that early stopping and the choice of the best weights look at."""
+    """Share of rows that early stopping and the choice of the best weights look at; beside a `column`: 0."""
     test: Fraction = 0.0
     """Share of rows that are used once, for the final metrics."""
+    column: str | None = None
+    """Column that says "train", "validation" or "test" for every row; a fraction then divides its "train" rows."""
+    group: str | None = None
+    """Column whose equal values stay in one part: a patient, a site; no feature unless it is listed as one."""
     stratify: Annotated[bool | Literal["auto"], Says('true, false or "auto"')] = "auto"
     """Keep the shares of the classes in every part; "auto": for classification, where every class has rows enough."""
+    shuffle: bool = True
+    """false: the rows keep the order of the file; the last ones test, those before them validate."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Seed of the division; default: the seed of the training."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _let_a_column_decide(cls, value: object) -> object:
+        by_column = isinstance(value, dict) and value.get("column") is not None
+        return {"validation": 0.0, **value} if isinstance(value, dict) and by_column else value
+
     @model_validator(mode="after")
-    def _leave_rows_to_train(self) -> "Split":
+    def _agree_with_itself(self) -> "Split":
         if self.validation + self.test >= 1:
             raise ValueError("validation and test together must leave rows to train on (sum below 1)")
+        if self.group is not None and self.column is not None:
+            raise ValueError("group and column exclude each other: the column says already where every row goes")
+        if self.group is not None and self.stratify is True:
+            raise ValueError("group and stratify exclude each other: what must stay together cannot be balanced")
+        if not self.shuffle and (self.group is not None or self.stratify is True):
+            other = "stratify" if self.group is None else "group"
+            raise ValueError(f"{other} needs shuffle: it takes rows out of the order of the file")
         return self
 
 
@@ -89,9 +108,11 @@ class DataSpec(Strict):
     target: Annotated[str | Annotated[list[str], Field(min_length=1)], Says("the name of a column, or a list of names")]
     """Column to predict, or several for regression."""
     features: Annotated[list[str], Field(min_length=1)] | None = None
-    """Columns to predict from; default: every column but the target."""
+    """Columns to predict from; default: all but the target and those that divide or weigh the rows."""
     split: Split = Split()
     """How rows are divided."""
+    sample_weight: str | None = None
+    """Column of numbers from 0 up that say how much each row counts in the loss; only their ratios matter."""
     preprocessing: list[AnyPreprocessing] = []
     """Steps applied to the features, in order; a single step may stand without the list."""
     augmentation: Annotated[list[AnyAugmentation], Field(max_length=50)] = []
@@ -99,7 +120,8 @@ class DataSpec(Strict):
     target_preprocessing: Literal["standardize", "min_max"] | None = None
     """Scaling of a regression target; predictions come back in the target's own units."""
     image_layout: Literal["auto", "channels_last", "channels_first", "none"] = "auto"
-    """Where tensors hold their channels. "auto": [rows, h, w] and [rows, h, w, 1|3|4] are images, other shapes stay."""
+    """Where tensors hold their channels. "auto": [rows, h, w] and [rows, h, w, 1|3|4] are images, other shapes stay.
+    "none": every tensor stays as it is, so that [rows, length, features] is a sequence."""
 
     @field_validator("preprocessing", "augmentation", mode="before")
     @classmethod
@@ -110,6 +132,12 @@ class DataSpec(Strict):
     def targets(self) -> list[str]:
         """The target columns, as a list."""
         return [self.target] if isinstance(self.target, str) else list(self.target)
+
+    @property
+    def set_aside(self) -> list[str]:
+        """The columns that say something of a row's use: its part, its group, its weight."""
+        named = (self.split.column, self.split.group, self.sample_weight)
+        return [name for name in dict.fromkeys(named) if name is not None]
 
 
 class TrainingSpec(Strict):

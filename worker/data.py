@@ -1,6 +1,5 @@
 """A stored data set to tensors: read, divided, fitted on the training rows, ready to be indexed in batches."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,21 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.blocks.base import Shape
-from service.blocks.class_weights import weights_of
-from service.blocks.losses import ClassLoss
 from service.data.facts import features_of
 from service.data.formats import read_frame
-from service.data.frame import Frame, rows_of, take
+from service.data.frame import Frame, take
 from service.data.pipeline import Features, TargetCodec
-from service.data.profile import ColumnProfile, key_of
+from service.data.profile import ColumnProfile
 from service.errors import InvalidInput, InvalidSpec, Problem
-from service.randomness import generator
 from service.spec import DataSpec, JobSpec
 from service.store.blobs import read_blob
 from service.store.engine import Store
 from service.store.tables import Dataset
-
-Index = NDArray[np.int64]
+from worker.split import divide
+from worker.weights import weights_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class TrainingData:
     outputs: int
     columns: list[dict[str, Any]]
     weight: Tensor | None = None
-    """What each row counts in the loss, float32 [rows], of mean 1 over the training rows; None: all alike."""
+    """What each row counts in the loss, float32 [rows]; None: all alike."""
 
     @property
     def input_shape(self) -> Shape:
@@ -97,15 +93,6 @@ class TrainingData:
         }
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Row numbers of the three parts, ascending."""
-
-    train: Index
-    validation: Index
-    test: Index
-
-
 def load(store: Store, dataset: Dataset, spec: JobSpec) -> TrainingData:
     """Read a data set from the store and prepare it as the job asks.
 
@@ -116,7 +103,8 @@ def load(store: Store, dataset: Dataset, spec: JobSpec) -> TrainingData:
     """
     columns = [ColumnProfile.model_validate(column) for column in dataset.columns]
     used = used_columns(spec.data, columns)
-    frame = read_frame(read_blob(store, dataset.sha256), dataset.format, columns, [column.name for column in used])
+    wanted = list(dict.fromkeys([*(column.name for column in used), *spec.data.set_aside]))
+    frame = read_frame(read_blob(store, dataset.sha256), dataset.format, columns, wanted)
     return prepare(frame, used, spec)
 
 
@@ -127,7 +115,7 @@ def used_columns(data: DataSpec, columns: Sequence[ColumnProfile]) -> list[Colum
         InvalidSpec: There is no column of such a name.
     """
     by_name = {column.name: column for column in columns}
-    unknown = [name for name in (*data.targets, *(data.features or ())) if name not in by_name]
+    unknown = [name for name in (*data.targets, *(data.features or ()), *data.set_aside) if name not in by_name]
     if unknown:
         raise InvalidSpec([Problem("data", f"the data set has no column {name!r}", name) for name in unknown])
     return [*features_of(data, columns), *(by_name[name] for name in data.targets)]
@@ -144,9 +132,9 @@ def prepare(frame: Frame, columns: Sequence[ColumnProfile], spec: JobSpec) -> Tr
         # The classes are the data set's, so they are there before the rows are divided, and can guide it.
         target = TargetCodec.fit(data, task, columns, frame)
         y = target.encode(frame)
-        parts = split(spec, rows_of(frame), y if task == "classification" else None)
+        parts = divide(spec, frame, y if task == "classification" else None)
     else:
-        parts = split(spec, rows_of(frame))
+        parts = divide(spec, frame)
         target = TargetCodec.fit(data, task, columns, take(frame, parts.train))
         y = target.encode(frame)
     if task == "regression" and (why := spec.loss.refusal(y)):
@@ -161,7 +149,7 @@ def prepare(frame: Frame, columns: Sequence[ColumnProfile], spec: JobSpec) -> Tr
         features=features,
         target=target,
         outputs=_outputs(spec, target),
-        weight=_weight(spec, target, y, parts.train),
+        weight=weights_of(spec, frame, target, y, parts.train),
         columns=[column.shown().model_dump(mode="json") for column in columns],
     )
 
@@ -174,68 +162,8 @@ def _transformed(features: Features, frame: Frame) -> NDArray[np.float32]:
         raise InvalidSpec([replace(problem, path="data.features") for problem in error.problems]) from error
 
 
-def _weight(spec: JobSpec, target: TargetCodec, y: NDArray[Any], train: Index) -> Tensor | None:
-    """Return what each row counts in the loss, by its class."""
-    if not isinstance(spec.loss, ClassLoss) or target.classes is None:
-        return None
-    counts = np.bincount(y[train], minlength=len(target.classes))
-    weights = weights_of(spec.loss.class_weights, [key_of(value) for value in target.classes], counts)
-    return None if weights is None else torch.from_numpy(weights[y].astype(np.float32))
-
-
 def _outputs(spec: JobSpec, target: TargetCodec) -> int:
     try:
         return spec.loss.outputs(target.target)
     except ValueError as error:
         raise InvalidSpec([Problem("loss", str(error), got=spec.loss.type)]) from error
-
-
-def split(spec: JobSpec, rows: int, classes: NDArray[Any] | None = None) -> Parts:
-    """Divide rows: a function of the seed, the number of rows and, where stratified, of their classes.
-
-    Raises:
-        InvalidSpec: There are fewer rows than parts.
-    """
-    wanted = spec.data.split
-    test, validation = (_share(rows, fraction) for fraction in (wanted.test, wanted.validation))
-    if rows - test - validation < 1:
-        message = f"{rows} rows leave none to train on"
-        raise InvalidSpec([Problem("data.split", message, {"validation": wanted.validation, "test": wanted.test})])
-    seed = spec.training.seed if wanted.seed is None else wanted.seed
-    order = _order(seed, rows, classes if classes is not None and _stratified(spec, classes) else None)
-    ends = (test, test + validation)
-    return Parts(np.sort(order[ends[1] :]), np.sort(order[ends[0] : ends[1]]), np.sort(order[: ends[0]]))
-
-
-def _share(rows: int, fraction: float) -> int:
-    """Return the nearest number of rows, but at least one of a part that was asked for."""
-    return max(1, math.floor(rows * fraction + 0.5)) if fraction > 0 else 0
-
-
-def _stratified(spec: JobSpec, classes: NDArray[Any]) -> bool:
-    """Tell whether the shares of the classes are kept; "auto": where every class has a row for every part."""
-    wanted = spec.data.split
-    if wanted.stratify == "auto":
-        parts = 1 + (wanted.validation > 0) + (wanted.test > 0)
-        return bool(np.unique_counts(classes).counts.min() >= parts)
-    return wanted.stratify
-
-
-def _order(seed: int, rows: int, classes: NDArray[Any] | None) -> Index:
-    """Return the rows in the order in which they are dealt to test, validation and training.
-
-    Stratified: each class is spread evenly over the order, from a random start, so that every stretch of it
-    has the shares of the whole, to within one row of each class (systematic sampling).
-    """
-    draws = generator(seed, "split")
-    order: Index = torch.randperm(rows, generator=draws).numpy()
-    if classes is None:
-        return order
-    starts = torch.rand(int(classes.max()) + 1, generator=draws, dtype=torch.float64).numpy()
-    shuffled = classes[order]
-    grouped = np.argsort(shuffled, kind="stable")
-    _, firsts, counts = np.unique(shuffled[grouped], return_index=True, return_counts=True)
-    rank = np.empty(rows)
-    rank[grouped] = np.arange(rows) - np.repeat(firsts, counts)
-    size = np.bincount(classes)
-    return order[np.argsort((rank + starts[shuffled]) / size[shuffled], kind="stable")]

@@ -15,6 +15,7 @@ from service.api import blocks, datasets, health, job_commands, job_records, job
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
+from service.api.head import Head
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
     openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest)
+    app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
 

@@ -12,10 +12,10 @@ from service.api.deps import Backend, Service, known_query
 from service.api.idempotency import Idempotency, Once, Reply
 from service.api.openapi import errors, file_request, links
 from service.api.pagination import AfterDataset, Limit, Page
-from service.api.parameters import DatasetId, Name
+from service.api.parameters import Channels, DatasetId, ImageSize, Name
 from service.api.preview import first_rows
 from service.api.upload import BLOCK, Upload, received
-from service.data.formats import Limits, profile_file, sniff
+from service.data.formats import Format, ImageOptions, Limits, profile_file, sniff
 from service.errors import (
     IdempotencyMismatch,
     InUse,
@@ -23,6 +23,7 @@ from service.errors import (
     InvalidInput,
     MalformedRequest,
     NotFound,
+    Problem,
     RequestInFlight,
     TooLarge,
     UnsupportedMediaType,
@@ -36,6 +37,8 @@ MEDIA_TYPES = {
     "application/vnd.apache.parquet": "Parquet.",
     "application/x-npz": "NumPy's .npz: arrays with the same first axis, one row each; no object arrays.",
     "application/x-ndjson": "One JSON object a line.",
+    "application/zip": "Images (PNG, JPEG, GIF, BMP, WebP) in one folder a class; or IDX files.",
+    "application/x-idx": "IDX, the format of MNIST, gzipped or not; several of them come in a ZIP.",
     "application/octet-stream": "Any of these; file name and content tell which.",
 }
 UPLOAD_ERRORS = errors(
@@ -61,22 +64,40 @@ def uploads_folder(settings: Settings) -> Path:
         MEDIA_TYPES, examples.FILES, "The file itself, or a form with the file in its field `file`."
     ),
 )
-async def create_dataset(request: Request, service: Service, once: Idempotency, name: Name = None) -> Response:
+async def create_dataset(
+    request: Request,
+    service: Service,
+    once: Idempotency,
+    name: Name = None,
+    image_size: ImageSize = None,
+    channels: Channels = None,
+) -> Response:
     """Store a file as a data set and say what is in it: columns, types, missing values, statistics.
 
     The file is streamed; its size is limited by the server's settings, its rows are not.
     """
+    options = _image_options(image_size, channels)
     folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
     async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
-        return (await run_in_threadpool(_store, service, upload, name, once)).response()
+        return (await run_in_threadpool(_store, service, upload, name, options, once)).response()
 
 
-def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Reply:
+def _image_options(size: str | None, channels: str | None) -> ImageOptions | None:
+    if size is None and channels is None:
+        return None
+    height, _, width = (size or "").partition("x")
+    return ImageOptions((int(height), int(width)) if size else None, int(channels) if channels else None)
+
+
+def _store(service: Backend, upload: Upload, name: str | None, options: ImageOptions | None, once: Once) -> Reply:
     fingerprint = once.fingerprint(upload.sha256)
     if earlier := once.replay(fingerprint):
         return earlier
     format = sniff(upload.content_type, upload.filename or name, upload.head())
-    profile = profile_file(upload.path, format, Limits.of(service.settings))
+    if options is not None and format is not Format.IMAGES:
+        path = "image_size" if options.size else "channels"
+        raise InvalidInput([Problem(path, f"is for a ZIP of images; this file is read as {format.value}")])
+    profile = profile_file(upload.path, format, Limits.of(service.settings), options)
     bytes_of_file = _write(service, upload.path)
     with service.store.begin() as session:
         blob = bytes_of_file.finish(session)

@@ -23,7 +23,13 @@ MetricName = Annotated[
 Split = Annotated[
     str | None, Query(max_length=16, pattern=NO_CONTROLS, description="Only on `train`, `validation` or `test` rows.")
 ]
-Since = Annotated[Step, Query(description="Only values of later steps than this.")]
+Since = Annotated[
+    Step,
+    Query(
+        description="Only values of later steps than this; those of this very step, such as the "
+        "test metrics at the end, are left out, too."
+    ),
+]
 MaxPoints = Annotated[
     int, Query(ge=1, le=100_000, description="Thin a longer curve out to so many values; its ends and extremes stay.")
 ]

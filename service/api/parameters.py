@@ -1,6 +1,6 @@
 """Parameters of paths and queries. An id that cannot be one is answered like an id that is not there: 404."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Path, Query
 
@@ -22,3 +22,14 @@ Name = Annotated[
     ),
 ]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
+ImageSize = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$",
+        description="Of a ZIP of images: HEIGHTxWIDTH that all are resized to; default: the size that all have.",
+    ),
+]
+Channels = Annotated[
+    Literal["1", "3"] | None,
+    Query(description="Of a ZIP of images: 1 reads them as grey, 3 as RGB; default: RGB if any is in colour."),
+]

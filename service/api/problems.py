@@ -172,11 +172,14 @@ def _framework_fault(app: FastAPI, request: Request, error: HTTPException) -> Re
 
 
 def methods_of(app: FastAPI, request: Request) -> list[str]:
-    """Return every method that the path of `request` knows, over all of its routes."""
+    """Return every method that the path of `request` knows, over all of its routes; where GET is, HEAD is, too."""
     known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     scope = dict(request.scope)
     return [
         method
         for method in known
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+        if any(
+            route.matches({**scope, "method": "GET" if method == "HEAD" else method})[0] is Match.FULL
+            for route in app.router.routes
+        )
     ]

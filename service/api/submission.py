@@ -1,11 +1,14 @@
 """From the JSON of a specification to a job that can be queued, or to everything that stands in its way."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
 from service.blocks.base import Shape
+from service.data.facts import features_of
+from service.data.formats import contents_sha256
 from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
@@ -30,7 +33,9 @@ class Submission:
     @property
     def identity(self) -> tuple[str, str, int]:
         """Specification hash, data hash and seed: the same three give the same weights."""
-        return self.spec.sha256(), self.dataset.sha256, self.spec.training.seed
+        columns = [ColumnProfile.model_validate(column) for column in self.dataset.columns]
+        data_sha256 = contents_sha256(self.dataset.sha256, self.dataset.format, columns)
+        return self.spec.sha256(), data_sha256, self.spec.training.seed
 
 
 def examine(service: Backend, value: object) -> Submission:
@@ -67,8 +72,26 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
     if not draft.sound("network", "pretrain", "regularization", "loss", "data"):
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
-    network = build(service, spec, shape, outputs, token_count_of(spec, columns))
+    try:
+        network = build(service, spec, shape, outputs, token_count_of(spec, columns))
+    except InvalidSpec as error:
+        hint = _layout_hint(spec, columns)
+        hinted = [replace(p, message=p.message + hint) if p.got == list(shape) else p for p in error.problems]
+        raise InvalidSpec(hinted) from error
     return Submission(spec, dataset, network, shape, outputs)
+
+
+def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
+    """Return how to keep a sequence one, where it may have been taken for images."""
+    tensors = [column for column in features_of(spec.data, columns) if len(column.shape or ()) == 2]
+    if spec.data.image_layout != "auto" or not tensors:
+        return ""
+    length, features = tensors[0].shape or ()
+    return (
+        f"; column {tensors[0].name!r} was taken for images of one channel: if its rows are sequences "
+        f'[{length}, {features}] of [length, features], say "image_layout": "none" in data, or "channels_last" '
+        "where layers take [channels, length]"
+    )
 
 
 def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None) -> Network:

@@ -10,6 +10,7 @@ from service.blocks.mixing import Mixing
 from service.data.facts import facts_of, features_of, leftovers, planned, shape_of, vocabulary_of
 from service.data.frame import Facts
 from service.data.profile import ColumnProfile
+from service.data.roles import check_split, check_weight
 from service.data.target_checks import SHOWN, check_target, target_from
 from service.errors import InvalidSpec, Problem
 from service.spec import DataSpec, JobSpec
@@ -22,7 +23,8 @@ def check_columns(spec: JobSpec, columns: Sequence[ColumnProfile], rows: int | N
     targets = [by_name[name] for name in spec.data.targets if name in by_name]
     # Checks that build on the names would only repeat that one of them is wrong.
     target = check_target(spec, targets) if len(targets) == len(spec.data.targets) else []
-    return [*names, *target, *_check_features(spec.data, columns), *_check_split(spec, rows)]
+    features = _check_features(spec.data, columns)
+    return [*names, *target, *features, *check_split(spec, by_name, rows), *check_weight(spec.data, by_name)]
 
 
 def input_shape_of(spec: JobSpec, columns: Sequence[ColumnProfile]) -> Shape:
@@ -81,10 +83,11 @@ def _check_names(data: DataSpec, by_name: dict[str, ColumnProfile]) -> list[Prob
     listed = isinstance(data.target, list)
     problems = _unknown_or_twice(data.targets, "data.target", by_name, listed=listed)
     problems += _unknown_or_twice(data.features or [], "data.features", by_name, listed=True)
+    problems += _check_set_aside(data, by_name)
     for i, name in enumerate(data.features or []):
         if name in data.targets:
             problems.append(Problem(f"data.features[{i}]", f"{name!r} is the target; it cannot be a feature", got=name))
-    features = data.features if data.features is not None else [n for n in by_name if n not in data.targets]
+    features = data.features if data.features is not None else [c.name for c in features_of(data, [*by_name.values()])]
     for i, step in enumerate(data.preprocessing):
         for j, name in enumerate(step.columns or []):
             if name not in features:
@@ -103,6 +106,27 @@ def _unknown_or_twice(
             problems.append(_no_column(where, name, list(by_name)))
         elif name in names[:i]:
             problems.append(Problem(where, f"{name!r} stands twice", got=name))
+    return problems
+
+
+def _check_set_aside(data: DataSpec, by_name: dict[str, ColumnProfile]) -> list[Problem]:
+    """Return what is wrong with the names of the columns that divide or weigh the rows."""
+    problems = []
+    split = data.split
+    for path, name in (
+        ("data.split.column", split.column),
+        ("data.split.group", split.group),
+        ("data.sample_weight", data.sample_weight),
+    ):
+        if name is None:
+            continue
+        if name not in by_name:
+            problems.append(_no_column(path, name, list(by_name)))
+        elif name in data.targets:
+            problems.append(Problem(path, f"{name!r} is the target", got=name))
+        elif name in (data.features or []) and path != "data.split.group":
+            message = f"{name!r} is {path}; it cannot be a feature"
+            problems.append(Problem(f"data.features[{(data.features or []).index(name)}]", message, got=name))
     return problems
 
 
@@ -139,14 +163,3 @@ def _check_features(data: DataSpec, columns: Sequence[ColumnProfile]) -> list[Pr
         except ValueError as error:
             problems.append(Problem("data.features", str(error)))
     return problems[:SHOWN]
-
-
-def _check_split(spec: JobSpec, rows: int | None) -> list[Problem]:
-    problems = []
-    split = spec.data.split
-    if split.stratify is True and spec.loss.task != "classification":
-        problems.append(Problem("data.split.stratify", "needs classes; this loss is for regression", got=True))
-    parts = 1 + (split.validation > 0) + (split.test > 0)
-    if rows is not None and rows < parts:
-        problems.append(Problem("data.split", f"{rows} rows cannot be divided into {parts} parts", got=rows))
-    return problems

@@ -17,7 +17,7 @@ def features_of(data: DataSpec, columns: Sequence[ColumnProfile]) -> list[Column
     by_name = {column.name: column for column in columns}
     if data.features is not None:
         return [by_name[name] for name in data.features if name in by_name and name not in data.targets]
-    return [column for column in columns if column.name not in data.targets]
+    return [column for column in columns if column.name not in (*data.targets, *data.set_aside)]
 
 
 def facts_of(columns: Sequence[ColumnProfile], layout: str) -> Facts:

@@ -22,6 +22,8 @@ class Format(StrEnum):
     PARQUET = "parquet"
     NPZ = "npz"
     JSON = "json"
+    IMAGES = "images"
+    IDX = "idx"
 
 
 @dataclass(frozen=True)

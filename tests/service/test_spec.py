@@ -97,7 +97,16 @@ def test_what_decides_the_result_changes_the_hash(value: Any, steps: tuple[Any, 
 def test_every_default_is_filled_in() -> None:
     canonical = spec(SHORT).canonical()
     assert canonical["optimizer"]["type"] == "adam"
-    assert canonical["data"]["split"] == {"validation": 0.2, "test": 0.0, "stratify": "auto", "seed": 7}
+    split = {
+        "validation": 0.2,
+        "test": 0.0,
+        "column": None,
+        "group": None,
+        "stratify": "auto",
+        "shuffle": True,
+        "seed": 7,
+    }
+    assert canonical["data"]["split"] == split
     assert canonical["metrics"] == [{"type": "accuracy"}]
     assert canonical["network"]["layers"][0]["kernel_size"] == [3, 3]
 

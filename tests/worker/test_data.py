@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sqlalchemy import update
 
 from service.data.pipeline import Features, TargetCodec
@@ -25,7 +22,7 @@ from service.store.engine import Store
 from service.store.tables import Chunk, Dataset
 from tests.support.uploaded import Uploader, spec_of
 from tests.worker.runs import put
-from worker.data import TrainingData, load, prepare, split, used_columns
+from worker.data import TrainingData, load, prepare, used_columns
 
 
 def specified(loss: str = "cross_entropy", seed: int = 0, **data: Any) -> JobSpec:
@@ -129,85 +126,6 @@ def test_a_loss_that_does_not_fit_the_classes_is_refused(sqlite_store: Store, wi
     with pytest.raises(InvalidSpec) as caught:
         load(sqlite_store, wine, specified("binary_cross_entropy"))
     assert [problem.path for problem in caught.value.problems] == ["loss"]
-
-
-FRACTIONS = st.floats(0, 0.5, exclude_max=True)
-
-
-@given(
-    rows=st.integers(3, 400),
-    classes=st.integers(1, 5),
-    validation=FRACTIONS,
-    test=FRACTIONS,
-    seed=st.integers(0, 2**63 - 1),
-    stratify=st.sampled_from([True, False, "auto"]),
-)
-def test_every_row_is_in_one_part(
-    rows: int, classes: int, validation: float, test: float, seed: int, stratify: bool | str
-) -> None:
-    spec = specified(seed=seed, split={"validation": validation, "test": test, "stratify": stratify})
-    y = np.arange(rows) % classes
-    try:
-        parts = split(spec, rows, y)
-    except InvalidSpec:
-        assert round(rows * validation + 0.5) + round(rows * test + 0.5) >= rows - 1
-        return
-    together = np.concatenate([parts.train, parts.validation, parts.test])
-    assert np.array_equal(np.sort(together), np.arange(rows))
-    assert len(parts.train) > 0
-    for part, share in ((parts.validation, validation), (parts.test, test)):
-        assert (len(part) > 0) == (share > 0)
-        assert abs(len(part) - rows * share) <= 1
-        assert np.array_equal(part, np.sort(part))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_stratified_parts_have_the_shares_of_the_whole(seed: int) -> None:
-    y = np.repeat([0, 1, 2], [700, 250, 50])
-    np.random.default_rng(seed).shuffle(y)
-    parts = split(specified(seed=seed, split={"validation": 0.2, "test": 0.1}), 1000, y)
-    for part, share in ((parts.train, 0.7), (parts.validation, 0.2), (parts.test, 0.1)):
-        assert np.abs(np.bincount(y[part]) - np.array([700, 250, 50]) * share).max() <= 2
-
-
-def test_classes_too_rare_for_every_part_are_not_stratified_unless_asked() -> None:
-    y = np.repeat([0, 1], [98, 2])
-    shares = {"validation": 0.2, "test": 0.2}
-    auto, wanted, never = (split(specified(split={**shares, "stratify": how}), 100, y) for how in ("auto", True, False))
-    assert np.array_equal(auto.test, never.test)
-    assert not np.array_equal(auto.test, wanted.test)
-
-
-def test_a_regression_is_not_stratified() -> None:
-    with_classes = split(specified(split={"stratify": False}), 50, np.arange(50) % 2)
-    assert np.array_equal(split(specified("mse"), 50).train, with_classes.train)
-
-
-def test_the_division_follows_from_the_seed_alone() -> None:
-    y: NDArray[Any] = np.arange(100) % 3
-    first = split(specified(seed=1), 100, y)
-    assert np.array_equal(first.train, split(specified(seed=1), 100, y).train)
-    assert not np.array_equal(first.train, split(specified(seed=2), 100, y).train)
-    own = split(specified(seed=2, split={"seed": 1}), 100, y)
-    assert np.array_equal(first.train, own.train)
-
-
-def test_the_division_stays_what_it_was() -> None:
-    """A changed division would give other weights to specs that were run before."""
-    plain = split(specified(split={"validation": 0.3, "stratify": False}), 10, np.arange(10) % 2)
-    assert plain.validation.tolist() == GOLDEN_PLAIN
-    even = split(specified(split={"validation": 0.3}), 10, np.arange(10) % 2)
-    assert even.validation.tolist() == GOLDEN_STRATIFIED
-
-
-GOLDEN_PLAIN = [2, 4, 9]
-GOLDEN_STRATIFIED = [4, 5, 9]
-
-
-def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(InvalidSpec) as caught:
-        split(specified(split={"validation": 0.4, "test": 0.4}), 2)
-    assert caught.value.problems[0].path == "data.split"
 
 
 def test_only_training_rows_are_learned_from(upload: Uploader, wine_csv: bytes) -> None:

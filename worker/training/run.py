@@ -35,6 +35,7 @@ from worker.data import TrainingData, load
 from worker.device import choose_device, use_threads
 from worker.lease import Lease, LeaseLost
 from worker.training.batches import Batches
+from worker.training.cadence import Cadence
 from worker.training.checkpoints import Checkpoints
 from worker.training.loop import Interrupted, Loop
 from worker.training.pretrain import pretrain
@@ -115,19 +116,14 @@ class Run:
     def train(self) -> None:
         """Go on from the last checkpoint, or begin; train; finish."""
         self._resume()
-        wanted = self.spec.training.checkpoint_seconds
-        seconds = self.settings.checkpoint_seconds if wanted is None else wanted
-        due = every(seconds)
+        cadence = Cadence(self.spec.training, self.settings)
 
         self.lease.limit_step(self.spec.training.max_step_seconds)
 
         def between(epoch_ended: bool) -> None:
             self._check_time()
-            steps = self.spec.training.checkpoint_steps
-            by_steps = steps is not None and self.loop.step % steps == 0
-            # 0 seconds stands for the ends of epochs, not for every look.
-            by_time = (epoch_ended or seconds > 0) and due()
-            if (by_steps or by_time or (epoch_ended and self.loop.keeps)) and not self.loop.finished:
+            wanted = cadence.due(self.loop.step, epoch_ended) or (epoch_ended and self.loop.keeps)
+            if wanted and not self.loop.finished:
                 self._checkpoint()
 
         try:
@@ -236,17 +232,3 @@ class Run:
                 events.add(session, self.job.id, "early_stopping", message, attempt=self.job.attempt)
             if not jobs.succeed(session, self.job.id, self.job.attempt, model.id, proof):
                 raise Interrupted(lease.wish or "cancel")
-
-
-def every(seconds: float) -> Callable[[], bool]:
-    """Return a clock that says yes once `seconds` have passed since it last said so."""
-    said = time.monotonic()
-
-    def due() -> bool:
-        nonlocal said
-        if time.monotonic() - said < seconds:
-            return False
-        said = time.monotonic()
-        return True
-
-    return due

@@ -16,7 +16,7 @@ class Dataset(Answer):
     """Always "dataset"."""
     name: str
     """Name for people."""
-    format: Literal["csv", "parquet", "npz", "json"]
+    format: Literal["csv", "parquet", "npz", "json", "images", "idx"]
     """Format that the file was read as."""
     rows: int
     """Number of rows."""

@@ -69,7 +69,7 @@ class Job(Answer):
     spec_sha256: Sha256
     """Hash of what decides the result: the specification without the name and the data set's id."""
     data_sha256: Sha256
-    """Hash of the data set's bytes."""
+    """Hash of the data set's bytes; of images, together with the size and channels that they are read with."""
     dataset: str
     """Id of the data set."""
     seed: Count

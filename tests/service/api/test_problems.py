@@ -112,8 +112,8 @@ def test_nonsense_is_answered_with_a_problem(
 
 
 def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client) -> None:
-    assert client.put("/v1/jobs").headers["allow"] == "GET, POST"
-    assert client.put(f"/v1/jobs/{UNKNOWN}").headers["allow"] == "GET, DELETE"
+    assert client.put("/v1/jobs").headers["allow"] == "GET, HEAD, POST"
+    assert client.put(f"/v1/jobs/{UNKNOWN}").headers["allow"] == "GET, HEAD, DELETE"
 
 
 def test_a_misspelt_query_parameter_is_told_the_right_one(client: httpx.Client) -> None:

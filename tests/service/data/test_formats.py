@@ -1,17 +1,26 @@
 """Telling formats apart, and reading the same bytes from a file and from pieces."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.data.formats import MEDIA_TYPES, Format, Limits, read_frame, sniff
+from service.data.formats import MEDIA_TYPES, ZIP, Format, Limits, read_frame, sniff
 from service.errors import InvalidDataset, UnsupportedMediaType
 from service.settings import Settings
 from tests.support.uploaded import Uploader
 
 CSV = b"a,b\n1,2\n"
-ZIP = b"PK\x03\x04\x14\x00\x00\x00\x08\x00"
+
+
+def zip_of(*names: str) -> bytes:
+    """The beginning of a ZIP with these members."""
+    heads = [b"PK\x03\x04" + bytes(22) + len(name).to_bytes(2, "little") + bytes(2) + name.encode() for name in names]
+    return b"...".join(heads)
+
+
+IDX = b"\0\0\x08\x03" + bytes(12)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +41,14 @@ ZIP = b"PK\x03\x04\x14\x00\x00\x00\x08\x00"
         (None, "unknown.dat", b"\xef\xbb\xbf" + CSV, "csv"),
         ("application/x-www-form-urlencoded", None, CSV, "csv"),
         (None, None, b"PAR1...", "parquet"),
-        ("application/zip", None, ZIP + b"x.npy", "npz"),
+        ("application/zip", None, zip_of("x.npy"), "npz"),
+        ("application/zip", None, zip_of("cats/", "cats/1.PNG"), "images"),
+        ("application/zip", "pets.zip", zip_of("a/readme", "a/b/1.webp"), "images"),
+        ("application/zip", None, zip_of("train-images-idx3-ubyte.gz"), "idx"),
+        ("application/octet-stream", None, zip_of("mnist/train-labels.idx1-ubyte"), "idx"),
+        ("application/x-idx", None, b"", "idx"),
+        (None, "train-images-idx3-ubyte", IDX, "idx"),
+        ("application/gzip", "train-images-idx3-ubyte.gz", gzip.compress(IDX), "idx"),
         (None, None, b' \n[{"a": 1}]', "json"),
         (None, None, b'{"a": 1}\n', "json"),
     ],
@@ -47,7 +63,8 @@ def test_sniff(content_type: str | None, filename: str | None, head: bytes, form
         ("image/png", None, CSV),
         ("application/xml", "x.csv", b""),
         (None, None, b""),
-        (None, "x.xlsx", ZIP + b"xl/workbook.xml"),
+        (None, "x.xlsx", zip_of("xl/workbook.xml")),
+        ("application/gzip", "x.csv.gz", gzip.compress(CSV)),
         (None, None, b"\x00\x01\x02"),
     ],
 )
@@ -56,7 +73,7 @@ def test_what_cannot_be_told_is_refused_with_what_is_allowed(
 ) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
         sniff(content_type, filename, head)
-    assert all(media in caught.value.message for media in MEDIA_TYPES)
+    assert all(media in caught.value.message for media in [*MEDIA_TYPES, ZIP])
 
 
 def test_an_unknown_file_name_leaves_it_to_the_content() -> None:

@@ -1,12 +1,15 @@
 """Files that were damaged, or made to harm: refused with an error of ours, never with another, never with a hang."""
 
+import gzip
 import io
+import zipfile
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from service.data.formats import Limits, profile_file, read_frame
 from service.errors import TrainyardError
@@ -29,11 +32,31 @@ def _npz(compressed: bool) -> bytes:
     return file.getvalue()
 
 
+def _zip(compression: int, **members: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def _picture(format: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file, format)
+    return file.getvalue()
+
+
+IDX = bytes([0, 0, 8, 3, 0, 0, 0, 6, 0, 0, 0, 2, 0, 0, 0, 2, *range(24)])
+PICTURES = {f"{'ab'[i % 2]}/{i}.{suffix}": _picture(suffix) for i, suffix in enumerate(("png", "jpeg", "gif", "bmp"))}
+
+
 GOOD = {
     "csv": [b'a,b,c\n1,"x, y",true\n2.5,"z ""q""",false\n' * 10, "ä;b\r\n1;ü\r\n".encode()],
     "json": [b'[{"a": 1, "b": "x", "t": [[1, 2], [3, 4]]}, {"a": null, "t": [[1, 2], [3, 4.5]]}]', b'{"a": 1}\n' * 5],
     "npz": [_npz(True), _npz(False)],
     "parquet": [_parquet()],
+    "images": [_zip(kind, **PICTURES) for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)],
+    "idx": [IDX, gzip.compress(IDX), _zip(zipfile.ZIP_LZMA, images=IDX, labels=IDX), _zip(zipfile.ZIP_STORED, x=IDX)],
 }
 
 

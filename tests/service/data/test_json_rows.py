@@ -93,9 +93,34 @@ def test_what_cannot_be_read_is_refused(upload: Uploader, data: str, message: st
         upload(data, "json")
 
 
+@pytest.mark.parametrize("batch", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([[[1, 2], [3, 4]], [[1, 2]], [[1, 2], [3, 4]]], "different lengths: 1 in row 1, 2 before"),
+        ([[[1, 2], [3, 4]], [[1, 2], [3, 4]], [[1, 2], [3, 4, 5]]], "different lengths: 3 in row 2, 2 before"),
+        ([[[1, 2], [3, 4]], [[1, 2], []], [[1, 2], [3, 4]]], "an empty list in row 1"),
+        ([[[1, 2], [3, 4]], [[1, 2], [3, 4]], None], "missing in row 2"),
+        ([[[1, 2], [3, 4]], [[1, 2], [3, 4]], [[1, 2], None]], "missing in row 2"),
+    ],
+)
+def test_sequences_of_different_lengths_are_refused_with_row_and_lengths(
+    upload: Uploader, monkeypatch: pytest.MonkeyPatch, cells: list[Any], words: str, batch: int
+) -> None:
+    monkeypatch.setattr(json_rows, "BATCH", batch)
+    with pytest.raises(InvalidDataset, match=words):
+        upload(lines([{"x": cell, "y": 1} for cell in cells]), "json")
+
+
+def test_lists_of_another_depth_are_refused(upload: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_rows, "BATCH", 1)
+    with pytest.raises(InvalidDataset, match="2 levels, but of 1 from row 1 on"):
+        upload(lines([{"x": [[1], [2]]}, {"x": [1, 2]}]), "json")
+
+
 def test_tensors_that_change_their_shape_later_are_refused(upload: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_rows, "BATCH", 1)
-    with pytest.raises(InvalidDataset, match="differ in shape"):
+    with pytest.raises(InvalidDataset, match="of different lengths: 1 in row 1, 2 before"):
         upload(lines([{"x": [1, 2]}, {"x": [3]}]), "json")
 
 

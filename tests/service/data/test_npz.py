@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.data import npz
+from service.data import arrays
 from service.data.formats import Limits
 from service.errors import InvalidDataset, TooLarge
 from tests.support.uploaded import LIMITS, Uploader
@@ -70,7 +70,7 @@ def test_text(upload: Uploader) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "float32", ">f8", "bool"])
 @pytest.mark.parametrize("block", [16, 1 << 20])
 def test_tensors(upload: Uploader, monkeypatch: pytest.MonkeyPatch, order: Any, dtype: str, block: int) -> None:
-    monkeypatch.setattr(npz, "BLOCK", block)
+    monkeypatch.setattr(arrays, "BLOCK", block)
     array = np.asarray(RANDOM.integers(0, 9, (7, 3, 2)), dtype, order=order)
     found = upload(archive(x=array, y=np.arange(7)), "npz")
     x = found["x"]
