@@ -12,6 +12,9 @@ from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_
 from service.blocks.noise import StochasticModule, keep_mask
 from service.blocks.values import MAX_UNITS, Rate
 
+MAX_SCORES = 1 << 28
+"""Most scores of a row, those of all heads together: 1 GiB."""
+
 
 class AttentionDropout(StochasticModule):
     """Drop attention weights when there is noise; the weights that stay are scaled up."""
@@ -33,8 +36,11 @@ class SelfAttention(nn.Module):
     Shape: [batch, length, features] stays.
     """
 
-    def __init__(self, features: int, heads: int, head_size: int, *, rate: float, causal: bool, bias: bool) -> None:
+    def __init__(self, shape: Shape, heads: int, head_size: int, *, rate: float, causal: bool, bias: bool) -> None:
         super().__init__()
+        length, features = shape
+        self.row_values = 5 * heads * length**2
+        """Values that one row takes while this runs: scores, weights, bits, mask and their product."""
         self.heads, self.causal = heads, causal
         self.query, self.key, self.value = (nn.Linear(features, heads * head_size, bias=bias) for _ in range(3))
         self.output = nn.Linear(heads * head_size, features, bias=bias)
@@ -85,6 +91,8 @@ class MultiHeadAttention(WeightedLayer):
         features = shape[1]
         if self.head_size is None and features % self.heads:
             raise ShapeError(f"features that {self.heads} heads divide, or a head_size")
+        if self.heads * shape[0] ** 2 > MAX_SCORES:
+            raise ShapeError(f"at most {MAX_SCORES:,} scores of places that look at places, heads * length * length")
         size = self.head_size or features // self.heads
         context.afford(4 * self.heads * size, features)
-        return SelfAttention(features, self.heads, size, rate=self.dropout, causal=self.causal, bias=self.use_bias)
+        return SelfAttention(shape, self.heads, size, rate=self.dropout, causal=self.causal, bias=self.use_bias)

@@ -1,10 +1,10 @@
 """Embeddings: a learned vector for every token, and for every place."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from service.blocks.base import Shape
@@ -99,6 +99,12 @@ class PositionalEmbedding(TableLayer):
     type: Literal["positional_embedding"] = "positional_embedding"
     kind: Literal["learned", "sinusoidal"] = "learned"
     """Whether the vectors are learned, or waves."""
+
+    @model_validator(mode="after")
+    def _rules_are_for_what_is_learned(self) -> Self:
+        if self.kind == "sinusoidal" and (self.initializer or self.regularizer or self.constraint):
+            raise ValueError('initializer, regularizer and constraint are for kind "learned": waves have no weights')
+        return self
 
     def build(self, shape: Shape, context: BuildContext) -> nn.Module:
         need_rank(shape, 2, "(length, features)")

@@ -1,14 +1,14 @@
 """What every layer is, and the context it is built in."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol, cast
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from service.blocks.activations import Activation, AnyActivation
 from service.blocks.base import Block, OneOf, Shape
-from service.blocks.initializers import AnyInitializer
+from service.blocks.initializers import AnyInitializer, Initializer
 from service.blocks.regularizers import Constraint, Regularizer
 
 
@@ -77,6 +77,10 @@ class Layer(Block):
         raise NotImplementedError
 
 
+Starts = tuple[Initializer | None, ...]
+"""How the parts of a weight along its units start: an initializer that a layer insists on, or None for what applies."""
+
+
 class WeightedLayer(Layer):
     """A layer with a kernel, a bias and an activation behind them."""
 
@@ -97,6 +101,13 @@ class WeightedLayer(Layer):
     """Penalty on the kernel; default: the network's (`network.regularizer`)."""
     constraint: Constraint | None = None
     """Constraint on the kernel after every step; default: the network's."""
+
+    def starts(self, name: str, owner: nn.Module) -> Starts:
+        """Return how the parts of the weight `name` start that stand one below the other; `owner` holds the weight.
+
+        Groups of channels see nothing of each other: each starts by itself, from its own fans.
+        """
+        return (None,) * cast(int, getattr(owner, "groups", 1)) if name == "weight" else (None,)
 
     def activated(self, kernel: nn.Module, context: BuildContext) -> nn.Module:
         """Return `kernel` with the activation that applies here behind it."""

@@ -23,6 +23,8 @@ class LargestPiece(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the maxima; [batch, pieces * n, ...] to [batch, n, ...] along axis 1."""
         axis = self.axis % x.ndim
+        if x.shape[axis] % self.pieces:
+            raise ValueError(f"a number of channels that {self.pieces} pieces divide, not {x.shape[axis]}")
         shape = (*x.shape[:axis], -1, self.pieces, *x.shape[axis + 1 :])
         return x.reshape(shape).amax(dim=axis + 1)
 

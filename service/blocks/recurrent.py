@@ -1,13 +1,14 @@
 """Recurrent layers over sequences [length, features]."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from service.blocks.base import Shape
-from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_rank
+from service.blocks.initializers import AnyInitializer, Ones
+from service.blocks.layers import BuildContext, ShapeError, Starts, WeightedLayer, need_rank
 from service.blocks.recurrence import Cell, Sequence
 from service.blocks.values import MAX_UNITS, Rate
 
@@ -26,6 +27,8 @@ class Recurrent(WeightedLayer):
     """Go through the sequence from both ends, and put the two outputs side by side."""
     return_sequences: bool = False
     """Give the output at every place instead of the last one only."""
+    recurrent_initializer: AnyInitializer | None = None
+    """How each gate's kernel for the state starts, "orthogonal" for long memory; default: as the other kernel."""
     dropout: Rate = 0.0
     """Probability of dropping an input feature, the same ones at every place of a sequence."""
     recurrent_dropout: Rate = 0.0
@@ -39,6 +42,11 @@ class Recurrent(WeightedLayer):
         context.afford(ways * self.gates * self.units, shape[1] + self.units)
         cell = self.module(shape[1], self.units, bias=self.use_bias, batch_first=True, bidirectional=self.bidirectional)
         return Sequence(cell, self.step, self.units, self.return_sequences, self.dropout, self.recurrent_dropout)
+
+    def starts(self, name: str, owner: nn.Module) -> Starts:
+        """Return how the gates start: each by itself where its kernel for the state has an initializer of its own."""
+        recurrent = self.recurrent_initializer is not None and name.startswith("weight_hh")
+        return (self.recurrent_initializer,) * self.gates if recurrent else (None,)
 
     @staticmethod
     def step(inputs: Tensor, recurrent: Tensor, state: Cell) -> Cell:
@@ -74,6 +82,21 @@ class Lstm(Recurrent):
     type: Literal["lstm"] = "lstm"
     module = nn.LSTM
     gates = 4
+    unit_forget_bias: bool = False
+    """Whether the forget gate's bias starts at one, so that the cell remembers at first (Jozefowicz et al. 2015)."""
+
+    @model_validator(mode="after")
+    def _a_bias_to_start(self) -> Self:
+        if self.unit_forget_bias and not self.use_bias:
+            raise ValueError("unit_forget_bias needs a bias: use_bias must be true")
+        return self
+
+    def starts(self, name: str, owner: nn.Module) -> Starts:
+        """Return how the input, forget, cell and output gates start."""
+        # torch adds up two biases of each gate: one of them starts at one.
+        if self.unit_forget_bias and name.startswith("bias_ih"):
+            return None, Ones(), None, None
+        return super().starts(name, owner)
 
     @staticmethod
     def step(inputs: Tensor, recurrent: Tensor, state: Cell) -> Cell:

@@ -1,14 +1,13 @@
 """Transposed convolutions: what a convolution does to gradients, forwards; used to grow feature maps."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_rank
-from service.blocks.values import MAX_UNITS, Padding1, Padding2, Padding3, Size1, Size2, Size3
+from service.blocks.values import MAX_UNITS, Padding1, Padding2, Padding3, Rest1, Rest2, Rest3, Size1, Size2, Size3
 
 
 class TransposedConvolution(WeightedLayer):
@@ -30,64 +29,74 @@ class TransposedConvolution(WeightedLayer):
     """What is cut off."""
     dilation: tuple[int, ...]
     """Distance between the places of a kernel."""
+    output_padding: tuple[int, ...]
+    """Places added behind."""
+
+    @model_validator(mode="after")
+    def _places_behind_are_the_rest_of_a_step(self) -> Self:
+        if self.padding == "same" and any(self.output_padding):
+            raise ValueError('output_padding must be 0 with padding "same", which says the size itself')
+        steps = zip(self.output_padding, self.stride, self.dilation, strict=True)
+        if any(rest >= max(stride, dilation) for rest, stride, dilation in steps):
+            raise ValueError("output_padding must be smaller than stride or dilation")
+        return self
 
     def build(self, shape: Shape, context: BuildContext) -> nn.Module:
         need_rank(shape, len(self.kernel_size) + 1, self.layout)
         if shape[0] % self.groups or self.filters % self.groups:
             raise ShapeError(f"input channels and filters that {self.groups} groups divide")
         context.afford(shape[0], self.filters // self.groups, *self.kernel_size)
+        cuts, rests, sizes = zip(*map(self._margins, range(len(self.kernel_size)), shape[1:]), strict=True)
         kernel = self.module(
             shape[0],
             self.filters,
             self.kernel_size,  # type: ignore[arg-type]
             stride=self.stride,  # type: ignore[arg-type]
+            padding=cuts,
+            output_padding=rests,
             dilation=self.dilation,  # type: ignore[arg-type]
             groups=self.groups,
             bias=self.use_bias,
         )
-        return self.activated(Cropped(kernel, self._cuts(shape)), context)
+        return self.activated(Cropped(kernel, sizes), context)
 
-    def _cuts(self, shape: Shape) -> list[tuple[int, int]]:
-        """Return what is cut off before and behind each axis of the full output."""
-        cuts = []
-        for axis, (n, k, s, d) in enumerate(zip(shape[1:], self.kernel_size, self.stride, self.dilation, strict=True)):
-            full = (n - 1) * s + d * (k - 1) + 1
-            wanted = self._wanted(n, s, full, axis)
-            if wanted < 1:
-                raise ShapeError(f"a padding below {full / 2:g} along axis {axis + 1}, or it cuts everything off")
-            before = max(0, (full - wanted) // 2)
-            cuts.append((before, full - wanted - before))
-        return cuts
+    def _margins(self, axis: int, size: int) -> tuple[int, int, int]:
+        """Return how many places an axis loses on each side, how many it then gains behind, and how many it keeps.
 
-    def _wanted(self, size: int, stride: int, full: int, axis: int) -> int:
+        "same" undoes what "same" adds in a convolution: of an odd number the larger half is lost behind.
+        """
+        stride, span = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
         if self.padding == "same":
-            return size * stride
-        return full if self.padding == "valid" else full - 2 * int(self.padding[axis])
+            return max(0, span - stride) // 2, max(0, stride - span), size * stride
+        cut = 0 if isinstance(self.padding, str) else self.padding[axis]
+        full = (size - 1) * stride + span + self.output_padding[axis]
+        if full - 2 * cut < 1:
+            raise ShapeError(f"a padding below {full / 2:g} along axis {axis + 1}, or it cuts everything off")
+        return cut, self.output_padding[axis], full - 2 * cut
 
 
 class Cropped(nn.Module):
-    """A transposed convolution with its borders cut off; where there is less than wanted, zeros are added behind.
+    """A module of whose output only the first `sizes` places are kept.
 
     Shape: [batch, channels, *sizes].
     """
 
-    def __init__(self, inner: nn.Module, cuts: list[tuple[int, int]]) -> None:
+    def __init__(self, inner: nn.Module, sizes: tuple[int, ...]) -> None:
         super().__init__()
         self.inner = inner
-        # torch wants the last axis first, and takes negative numbers for cuts.
-        self.pads = [-n for cut in reversed(cuts) for n in cut]
+        self.kept = (slice(None), slice(None), *map(slice, sizes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output without its borders."""
+        """Return the output without what lies behind."""
         out: Tensor = self.inner(x)
-        return torch.nn.functional.pad(out, self.pads) if any(self.pads) else out
+        return out[self.kept]
 
 
 class Conv1dTranspose(TransposedConvolution):
     """Transposed convolution over one axis.
 
-    Shape: [channels, length] to [filters, length'], length' = (length - 1) * stride + span - 2 padding, where a kernel
-    spans dilation * (kernel_size - 1) + 1 places; length * stride with padding "same".
+    Shape: [channels, length] to [filters, length'], length' = (length - 1) * stride + span - 2 padding +
+    output_padding, where a kernel spans dilation * (kernel_size - 1) + 1 places; length * stride with padding "same".
     """
 
     type: Literal["conv1d_transpose"] = "conv1d_transpose"
@@ -101,6 +110,8 @@ class Conv1dTranspose(TransposedConvolution):
     """What is cut off: "valid" nothing, "same" all beyond length * stride, or a number on each side."""
     dilation: Size1 = (1,)
     """Distance between the places of a kernel."""
+    output_padding: Rest1 = (0,)
+    """Places added behind, fewer than `stride` or `dilation`; not with "same", which says the size itself."""
 
 
 class Conv2dTranspose(TransposedConvolution):
@@ -123,6 +134,8 @@ class Conv2dTranspose(TransposedConvolution):
     """What is cut off: "valid" nothing, "same" all beyond size * stride, or a number on each side."""
     dilation: Size2 = (1, 1)
     """Distance between the places of a kernel; one number for both."""
+    output_padding: Rest2 = (0, 0)
+    """Places added behind, fewer than `stride` or `dilation`; not with "same", which says the size itself."""
 
 
 class Conv3dTranspose(TransposedConvolution):
@@ -142,3 +155,5 @@ class Conv3dTranspose(TransposedConvolution):
     """What is cut off: "valid" nothing, "same" all beyond size * stride, or a number on each side."""
     dilation: Size3 = (1, 1, 1)
     """Distance between the places of a kernel."""
+    output_padding: Rest3 = (0, 0, 0)
+    """Places added behind, fewer than `stride` or `dilation`; not with "same", which says the size itself."""

@@ -72,6 +72,9 @@ def per_axis_schema(axes: int, low: int) -> WithJsonSchema:
 Size1 = Annotated[tuple[int, ...], per_axis(1, 1), per_axis_schema(1, 1)]
 Size2 = Annotated[tuple[int, ...], per_axis(2, 1), per_axis_schema(2, 1)]
 Size3 = Annotated[tuple[int, ...], per_axis(3, 1), per_axis_schema(3, 1)]
+Rest1 = Annotated[tuple[int, ...], per_axis(1, 0), per_axis_schema(1, 0)]
+Rest2 = Annotated[tuple[int, ...], per_axis(2, 0), per_axis_schema(2, 0)]
+Rest3 = Annotated[tuple[int, ...], per_axis(3, 0), per_axis_schema(3, 0)]
 
 
 def padding(axes: int) -> tuple[Any, Any]:

@@ -59,9 +59,12 @@ def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:
     got, outputs = list(last.output_shape), builder.needed_outputs
     weighted = builder.tops[last_weighted(builder.spec.layers)]
     if list(weighted.output_shape[:1]) == got:
-        name = "filters" if "filters" in type(weighted.layer).model_fields else "units"
+        fields = type(weighted.layer).model_fields
+        name = next((name for name in ("units", "filters") if name in fields), None)
+        path = weighted.path if name is None else f"{weighted.path}.{name}"
+        auto = name == "units" and fields[name].annotation is not int
         message = f"the loss and the data call for {outputs} outputs, the network gives {got[0]}"
-        return Problem(f"{weighted.path}.{name}", message, got[0], [outputs, "auto"] if name == "units" else [outputs])
+        return Problem(path, message, got[0], [outputs, "auto"] if auto else [outputs])
     message = f"the network must end in {outputs} numbers a row, it ends in the shape {got}"
     if len(got) > 1:
         message += "; put a flatten or global pooling layer before the last dense layer"
@@ -165,10 +168,10 @@ class _Builder:
         for name, parameter in module.named_parameters():
             if name.startswith("activation."):
                 continue  # what an activation learns starts as the activation says
-            if parameter.ndim > 1:
-                self.rules.append(replace(kernel, parameter=f"{context.prefix}.{name}", groups=groups))
-            else:
-                self.rules.append(replace(bias, parameter=f"{context.prefix}.{name}"))
+            owner, _, own = name.rpartition(".")
+            starts = layer.starts(own, module.get_submodule(owner))
+            rule = replace(kernel, groups=groups) if parameter.ndim > 1 else bias
+            self.rules.append(replace(rule, parameter=f"{context.prefix}.{name}", starts=starts))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from service.blocks.base import Shape
 from service.blocks.initializers import Initializer
-from service.blocks.layers import Layer
+from service.blocks.layers import Layer, Starts
 from service.blocks.noise import StochasticModule, number_stochastic
 from service.blocks.regularizers import Constraint, Regularizer
 from service.randomness import generator
@@ -41,11 +41,14 @@ class WeightRule:
     constraint: Constraint | None = None
     groups: int = 0
     """Of a kernel that has its inputs first [in, out / groups, ...]: its groups; 0 for all others."""
+    starts: Starts = (None,)
+    """How the parts start that stand one below the other along the units; None: from `initializer`."""
 
     def fill(self, weight: Tensor, source: torch.Generator) -> None:
         """Give the weight its first value, in place."""
         by_unit = self._by_unit(weight)
-        self.initializer.fill(by_unit, source)
+        for part, own in zip(by_unit.chunk(len(self.starts)), self.starts, strict=True):
+            (own or self.initializer).fill(part, source)
         self._put(by_unit, weight)
 
     def project_(self, weight: Tensor) -> None:

@@ -18,9 +18,12 @@ def last_weighted(layers: Sequence[Layer]) -> int:
 def felt_activation(layers: Sequence[Layer], index: int, default: Activation | None) -> Activation | None:
     """Return the activation that the outputs of layer `index` go through next, its own or one behind it.
 
-    A normalisation, a dropout or a pooling in between changes nothing about which initializer suits it.
+    A normalisation, a dropout or a pooling in between changes nothing about which initializer suits it. A layer that
+    bends its outputs by itself has none: its kernels feed its own gates, softmax or pieces.
     """
     layer = layers[index]
+    if isinstance(layer, WeightedLayer) and layer.nonlinear:
+        return None
     own = layer.activation if isinstance(layer, WeightedLayer) else None
     activation = own or default
     if activation is not None and not isinstance(activation, Linear):

@@ -111,4 +111,6 @@ def _row_bytes(network: Network) -> int:
     """Return what one row of one sample takes in the widest layer while it runs."""
     # A layer holds its input, its output, and the bits and the mask of its output.
     widest = max(prod(record.input_shape) + 3 * prod(record.output_shape) for record in network.records)
-    return widest * torch.float32.itemsize
+    # Attention makes more of its input than it gives.
+    inside = max(getattr(module, "row_values", 0) for module in network.modules())
+    return max(widest, inside) * torch.float32.itemsize

@@ -68,6 +68,14 @@ class TestOutputs:
         problem = refusal([{"type": "conv1d", "filters": 5, "kernel_size": 2}, "global_average_pool"], (2, 9))
         assert (problem.path, problem.got, problem.allowed) == ("network.layers[0].filters", 5, [3])
 
+    def test_a_layer_that_cannot_be_auto_is_not_said_to_be(self) -> None:
+        problem = refusal([{"type": "gru", "units": 5}], (4, 2))
+        assert (problem.path, problem.got, problem.allowed) == ("network.layers[0].units", 5, [3])
+
+    def test_only_fields_that_there_are_are_named(self) -> None:
+        problem = refusal([{"type": "depthwise_conv1d", "kernel_size": 2}, "global_average_pool"], (2, 9))
+        assert (problem.path, problem.got, problem.allowed) == ("network.layers[0]", 2, [3])
+
     def test_a_forgotten_flatten_is_spotted(self) -> None:
         problem = refusal([{"type": "conv2d", "filters": 2, "kernel_size": 3}, LAST], (1, 8, 8))
         assert problem.path == "network.layers[1]" and problem.got == [2, 6, 3]
@@ -125,6 +133,14 @@ class TestInitialisation:
     def test_one_behind_another_layer_with_weights_does_not(self) -> None:
         layers = [{"type": "dense", "units": 8}, {"type": "dense", "units": 8, "activation": "relu"}, LAST]
         assert starts(layers=layers) == ["glorot_uniform", "he_normal", "glorot_uniform"]
+
+    @pytest.mark.parametrize(
+        "layer",
+        [{"type": "lstm", "units": 4}, {"type": "multi_head_attention", "heads": 2}, {"type": "maxout", "units": 4}],
+    )
+    def test_a_layer_that_bends_by_itself_starts_for_its_own_sake(self, layer: dict[str, Any]) -> None:
+        rules = build([layer, "flatten", LAST], (5, 4), activation="relu").rules
+        assert {rule.initializer.type for rule in rules if "weight" in rule.parameter} == {"glorot_uniform"}
 
     def test_network_wide_defaults_serve_unless_a_layer_speaks(self) -> None:
         layers = [{"type": "dense", "units": 8}, {"type": "dense", "units": 8, "activation": "selu"}, LAST]

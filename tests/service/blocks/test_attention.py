@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from service.blocks.layers import Layer
 from service.blocks.noise import StepNoise, set_noise
 from service.errors import InvalidSpec
 from service.network import build_network, materialize
@@ -80,6 +82,11 @@ def test_waves_are_those_of_the_paper() -> None:
             expected[place, i] = np.sin(angle) if i % 2 == 0 else np.cos(angle)
     np.testing.assert_allclose(layer(torch.zeros(1, 6, 5))[0], expected, atol=1e-6)
     assert not list(layer.parameters()) and not list(layer.buffers())
+
+
+def test_waves_have_no_weights_to_rule() -> None:
+    with pytest.raises(ValidationError, match="waves have no weights"):
+        Layer.members()["positional_embedding"].model_validate({"kind": "sinusoidal", "initializer": "zeros"})
 
 
 def test_learned_places_are_added() -> None:
@@ -160,3 +167,9 @@ def test_a_transformer_learns_what_needs_a_look_at_all_places() -> None:
         torch.nn.functional.cross_entropy(network(inputs[:400]), y[:400]).backward()
         optimizer.step()
     assert float((network(inputs[400:]).argmax(1) == y[400:]).double().mean()) > 0.9
+
+
+def test_sequences_too_long_to_hold_all_scores_are_refused() -> None:
+    with pytest.raises(InvalidSpec, match="at most 268,435,456 scores") as caught:
+        build((20_000, 2), {"type": "multi_head_attention", "heads": 1})
+    assert caught.value.problems[0].path == "network.layers[0]"

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn import functional
 
+from service.blocks.layers import Layer
 from service.errors import InvalidSpec
 from tests.support.networks import alone, build, put
 
@@ -16,7 +18,17 @@ def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=SOURCE)
 
 
-@pytest.mark.parametrize("fields", [{}, {"stride": 2}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"groups": 2}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"stride": 2},
+        {"padding": 1, "stride": 2},
+        {"dilation": 2},
+        {"groups": 2},
+        {"stride": 3, "padding": 1, "output_padding": 2},
+    ],
+)
 def test_transposed_convolution_is_torchs(fields: dict[str, Any]) -> None:
     layer = alone(
         (4, 5, 6), {"type": "conv2d_transpose", "filters": 6, "kernel_size": 3, "bias_initializer": "normal"} | fields
@@ -41,9 +53,29 @@ def test_transposed_convolution_is_the_gradient_of_the_convolution(axes: int) ->
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_same_grows_by_the_stride(kernel: int, stride: int) -> None:
-    body = {"type": "conv1d_transpose", "filters": 2, "kernel_size": kernel, "stride": stride, "padding": "same"}
-    assert alone((3, 7), body)(drawn(1, 3, 7)).shape == (1, 2, 7 * stride)
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_same_is_the_gradient_of_the_same_convolution(kernel: int, stride: int, dilation: int) -> None:
+    # A convolution with padding "same" takes length * stride places to length; its gradient goes back.
+    body = {"filters": 1, "kernel_size": kernel, "stride": stride, "dilation": dilation, "padding": "same"}
+    layer = alone((1, 7), {"type": "conv1d_transpose", **body, "bias_initializer": "ones"})
+    there = alone((1, 7 * stride), {"type": "conv1d", **body})
+    put(there, weight=layer.kernel.inner.weight.detach())
+    x, grown = drawn(1, 1, 7), torch.zeros(1, 1, 7 * stride, requires_grad=True)
+    (gradient,) = torch.autograd.grad(there(grown), grown, x)
+    # The bias is at every place, those behind the last kernel too.
+    torch.testing.assert_close(layer(x), gradient + 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"padding": "same", "output_padding": 1, "stride": 2}, "must be 0 with padding"),
+        ({"output_padding": 2, "stride": 2}, "smaller than stride or dilation"),
+    ],
+)
+def test_output_padding_is_the_rest_of_a_step(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Layer.members()["conv1d_transpose"].model_validate({"filters": 1, "kernel_size": 3, **fields})
 
 
 def test_what_is_cut_off_entirely_is_refused() -> None:
@@ -63,6 +95,21 @@ def test_rules_of_kernels_see_the_weights_into_each_unit(groups: int) -> None:
     weight = network.layers["conv2d_transpose_0"].kernel.inner.weight
     by_unit = torch.cat([part.transpose(0, 1) for part in weight.chunk(groups)])
     torch.testing.assert_close(by_unit.flatten(1).norm(dim=1), torch.full((8,), 0.5))
+
+
+@pytest.mark.parametrize("kind", ["conv1d", "conv1d_transpose"])
+def test_groups_start_each_by_itself(kind: str) -> None:
+    body = {"type": kind, "filters": 200, "kernel_size": 3, "groups": 5, "initializer": "glorot_normal"}
+    (weight,) = (p.detach() for p in alone((100, 9), body).parameters() if p.ndim > 1)
+    assert float(weight.var()) == pytest.approx(2 / (3 * 20 + 3 * 40), rel=0.04)
+
+
+def test_a_depthwise_kernel_starts_from_the_places_of_its_own_channel() -> None:
+    body: dict[str, Any] = {"type": "depthwise_conv2d", "kernel_size": 5, "padding": "same"}
+    wide = alone((400, 5, 5), {**body, "depth_multiplier": 3, "initializer": "glorot_normal"}).kernel.weight.detach()
+    assert float(wide.var()) == pytest.approx(2 / (25 + 3 * 25), rel=0.03)
+    x = drawn(2, 3, 6, 6)
+    torch.testing.assert_close(alone((3, 6, 6), {**body, "initializer": "identity"})(x), x)
 
 
 @pytest.mark.parametrize("fields", [{}, {"stride": 2}, {"padding": "same"}, {"depth_multiplier": 3}, {"dilation": 2}])
@@ -108,7 +155,7 @@ def test_maxout_activation_takes_the_largest_of_neighbours() -> None:
     layer = alone((4,), body)
     x = drawn(5, 4)
     torch.testing.assert_close(layer(x), layer.kernel(x).view(5, 2, 3).amax(2))
-    with pytest.raises(InvalidSpec):
+    with pytest.raises(InvalidSpec, match="channels that 3 pieces divide, not 7"):
         build((4,), {**body, "units": 7})
 
 

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from service.blocks.noise import StepNoise, set_noise
+from service.blocks.recurrent import Lstm
 from service.errors import InvalidSpec
 from service.network import Network, build_network, materialize
 from service.spec import NetworkSpec, RegularizationSpec
@@ -99,6 +101,31 @@ def test_bidirectional_gives_the_end_of_either_way() -> None:
     layer, x = net.layers["gru_0"], torch.randn(4, 7, 3)
     outputs = layer.cell(x)[0]
     torch.testing.assert_close(layer(x), torch.cat([outputs[:, -1, :5], outputs[:, 0, 5:]], dim=1))
+
+
+def gates(name: str, body: dict[str, Any], count: int) -> tuple[Tensor, ...]:
+    net = build(body, (4, 3))
+    chunks: tuple[Tensor, ...] = net.layers[f"{body['type']}_0"].cell.get_parameter(name).detach().chunk(count)
+    return chunks
+
+
+@pytest.mark.parametrize(("kind", "count"), [("simple_rnn", 1), ("lstm", 4), ("gru", 3)])
+def test_every_gate_may_start_orthogonal(kind: str, count: int) -> None:
+    body = {"type": kind, "units": 6, "recurrent_initializer": "orthogonal", "bidirectional": True}
+    for name in ("weight_hh_l0", "weight_hh_l0_reverse"):
+        for gate in gates(name, body, count):
+            torch.testing.assert_close(gate @ gate.T, torch.eye(6), rtol=0, atol=1e-5)
+    (inputs,) = gates("weight_ih_l0", body, 1)
+    assert inputs.std().item() == pytest.approx(0.5, rel=0.4)  # the network's initializer
+
+
+def test_the_forget_gate_may_start_open() -> None:
+    body = {"type": "lstm", "units": 6, "unit_forget_bias": True, "bidirectional": True}
+    for name in ("bias_ih_l0", "bias_ih_l0_reverse"):
+        assert [gate.unique().tolist() for gate in gates(name, body, 4)] == [[0.0], [1.0], [0.0], [0.0]]
+    assert gates("bias_hh_l0", body, 1)[0].unique().tolist() == [0.0]
+    with pytest.raises(ValidationError, match="needs a bias"):
+        Lstm.model_validate({"units": 6, "unit_forget_bias": True, "use_bias": False})
 
 
 def test_recurrent_layers_take_sequences_only() -> None:

@@ -42,6 +42,18 @@ NETWORKS: dict[str, tuple[list[Any], tuple[int, ...]]] = {
          "flatten", OUT],
         (3, 12),
     ),
+    "attention": (
+        [{"type": "residual", "layers": [{"type": "layer_norm", "axes": "last"},
+                                         {"type": "multi_head_attention", "heads": 2, "dropout": 0.4}]},
+         drop(0.3), "flatten", OUT],
+        (5, 6),
+    ),
+    "recurrent": (
+        [{"type": "gru", "units": 6, "dropout": 0.2, "recurrent_dropout": 0.4, "return_sequences": True},
+         {"type": "lstm", "units": 5, "recurrent_dropout": 0.3, "bidirectional": True}, OUT],
+        (4, 3),
+    ),
+    "random slopes": ([{**DENSE, "activation": "rrelu"}, {**DENSE, "activation": "rrelu"}, OUT], (7,)),
     "a rate of zero before": ([drop(0.0), DENSE, drop(0.4), OUT], (7,)),
 }  # fmt: skip
 

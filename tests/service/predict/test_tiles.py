@@ -79,6 +79,13 @@ def test_the_widest_layer_sets_the_tile() -> None:
     assert wide.tile(1) == 1
 
 
+def test_the_scores_of_attention_set_the_tile_of_long_sequences() -> None:
+    attention = {"type": "multi_head_attention", "heads": 4, "dropout": 0.1}
+    model = MonteCarlo(build([attention, "flatten", OUT], (100, 4)))
+    # Scores, weights, bits, mask and product: 5 x 4 heads x 100 x 100 values of four bytes a row.
+    assert model.tile(10 * 5 * 4 * 100 * 100 * 4) == 10
+
+
 def test_chunks_hold_every_row_once_and_are_of_one_size() -> None:
     layers, shape = NETWORKS["several"]
     model, x = MonteCarlo(build(layers, shape)), rows_of(shape, 103)
