@@ -11,15 +11,17 @@ from service.blocks.activations import Activation
 from service.blocks.base import Shape
 from service.blocks.initializers import Uniform
 from service.blocks.layers import Layer, ShapeError, TableLayer, WeightedLayer
+from service.blocks.regularizers import Regularizer
 from service.errors import InvalidSpec, Problem
+from service.network.activity import ActivityRule
 from service.network.modules import META, PROBE_ROWS, LayerRecord, Network, Stack, WeightRule
 from service.network.resolution import (
     bias_initializer,
     felt_activation,
     kernel_constraint,
     kernel_initializer,
-    kernel_regularizer,
     last_weighted,
+    layer_regularizer,
 )
 from service.spec import NetworkSpec, RegularizationSpec
 
@@ -52,7 +54,7 @@ def build_network(
     last = builder.tops[-1]
     if last.output_shape != (outputs,):
         raise InvalidSpec([_wrong_outputs(builder, last)])
-    return Network(layers, builder.tops, builder.rules)
+    return Network(layers, builder.tops, builder.rules, builder.activities)
 
 
 def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:
@@ -82,6 +84,7 @@ class _Builder:
     vocabulary: int | None = None
     tops: list[LayerRecord] = field(default_factory=list)
     rules: list[WeightRule] = field(default_factory=list)
+    activities: list[ActivityRule] = field(default_factory=list)
     parameters: int = 0
     layers: int = 0
     depth: int = 0
@@ -151,18 +154,16 @@ class _Builder:
 
     def _rules(self, layer: Layer, module: nn.Module, context: "_Context") -> None:
         if isinstance(layer, TableLayer):
-            rule = WeightRule("", layer.initializer or Uniform(), layer.regularizer, layer.constraint)
+            penalty = self._penalty(layer.regularizer, module)
+            rule = WeightRule("", layer.initializer or Uniform(), penalty, layer.constraint)
             names = [name for name, _ in module.named_parameters()]
             self.rules += [replace(rule, parameter=f"{context.prefix}.{name}") for name in names]
         if not isinstance(layer, WeightedLayer):
             return
         felt = felt_activation(context.layers, context.index, context.activation)
-        kernel = WeightRule(
-            "",
-            kernel_initializer(layer, felt, self.spec),
-            kernel_regularizer(layer, self.spec, self.regularization),
-            kernel_constraint(layer, self.spec, self.regularization),
-        )
+        penalty = self._penalty(layer_regularizer(layer, self.spec, self.regularization), module)
+        constraint = kernel_constraint(layer, self.spec, self.regularization)
+        kernel = WeightRule("", kernel_initializer(layer, felt, self.spec), penalty, constraint)
         bias = WeightRule("", bias_initializer(layer, self.spec))
         groups = int(getattr(layer, "groups", 1)) if layer.transposed else 0
         for name, parameter in module.named_parameters():
@@ -172,6 +173,12 @@ class _Builder:
             starts = layer.starts(own, module.get_submodule(owner))
             rule = replace(kernel, groups=groups) if parameter.ndim > 1 else bias
             self.rules.append(replace(rule, parameter=f"{context.prefix}.{name}", starts=starts))
+
+    def _penalty(self, regularizer: Regularizer | None, module: nn.Module) -> Regularizer | None:
+        """Have the outputs of a module penalised; return what is left for its kernels, None for nothing."""
+        if regularizer is not None and regularizer.on_activity:
+            self.activities.append(ActivityRule(module, regularizer))
+        return regularizer if regularizer is not None and regularizer.on_weights else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from service.blocks.initializers import Initializer
 from service.blocks.layers import Layer, Starts
 from service.blocks.noise import StochasticModule, number_stochastic
 from service.blocks.regularizers import Constraint, Regularizer
+from service.network.activity import ActivityPenalties, ActivityRule
 from service.randomness import generator
 
 META = torch.device("meta")
@@ -90,7 +91,13 @@ class Network(nn.Module):
     Shape: [batch, *input_shape] to [batch, outputs].
     """
 
-    def __init__(self, layers: Stack, records: Sequence[LayerRecord], rules: Sequence[WeightRule]) -> None:
+    def __init__(
+        self,
+        layers: Stack,
+        records: Sequence[LayerRecord],
+        rules: Sequence[WeightRule],
+        activities: Sequence[ActivityRule] = (),
+    ) -> None:
         super().__init__()
         self.layers = layers
         self.records = tuple(records)
@@ -103,6 +110,7 @@ class Network(nn.Module):
         self.has_batch_norm = any(isinstance(m, _BatchNorm) for m in self.modules())
         self.kernels = {r.parameter: (r.regularizer, r.constraint) for r in rules if r.regularizer or r.constraint}
         self.penalized = [(r.parameter, r.regularizer) for r in rules if r.regularizer is not None]
+        self.activity = ActivityPenalties(activities)
         self.constrained = [r for r in rules if r.constraint is not None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,11 +136,10 @@ class Network(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def penalty(self) -> Tensor | None:
-        """Return the sum of all penalties on kernels, a scalar; None where there are none."""
-        if not self.penalized:
-            return None
+        """Return the sum of all penalties on kernels, and on what the last forward pass gave; None without any."""
         terms = [regularizer.penalty(self.get_parameter(name)) for name, regularizer in self.penalized]
-        return torch.stack(terms).sum()
+        terms += self.activity.take()
+        return torch.stack(terms).sum() if terms else None
 
     def constrain_(self) -> None:
         """Project every constrained kernel in place."""

@@ -56,16 +56,12 @@ def bias_initializer(layer: WeightedLayer, spec: NetworkSpec) -> Initializer:
     return layer.bias_initializer or spec.bias_initializer or Zeros()
 
 
-def kernel_regularizer(
-    layer: WeightedLayer, spec: NetworkSpec, regularization: RegularizationSpec
-) -> Regularizer | None:
-    """Return the penalty on the kernel: the layer's, the network's, else that of the whole job; None for none."""
-    whole = Regularizer(l1=regularization.l1, l2=regularization.l2)
-    found = layer.regularizer or spec.regularizer or whole
-    return found if found.l1 or found.l2 else None
+def layer_regularizer(layer: WeightedLayer, spec: NetworkSpec, regularization: RegularizationSpec) -> Regularizer:
+    """Return the penalty that applies to a layer: the layer's, the network's, else that of the whole job."""
+    return layer.regularizer or spec.regularizer or Regularizer(l1=regularization.l1, l2=regularization.l2)
 
 
 def kernel_constraint(layer: WeightedLayer, spec: NetworkSpec, regularization: RegularizationSpec) -> Constraint | None:
     """Return the constraint on the kernel: the layer's, the network's, else that of the whole job; None for none."""
     found = layer.constraint or spec.constraint or Constraint(max_norm=regularization.max_norm)
-    return found if found.max_norm is not None else None
+    return found if found.constrains else None

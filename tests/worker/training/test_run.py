@@ -37,6 +37,7 @@ WAYS: list[dict[str, Any]] = [
     {"training": {"averaging": {"type": "swa", "start": 0.3}}, "data": {"split": {"validation": 0.0}}},
     {"schedule": {"type": "reduce_on_plateau", "patience": 1, "min_delta": 0.3, "gamma": 0.5}},
     {"schedule": {"type": "simulated_annealing", "temperature": 0.01}},
+    {"network": {"regularizer": {"activity_l1": 0.01}, "constraint": {"non_negative": True, "unit_norm": True}}},
     {"regularization": {"clip_value": 0.01, "clip_norm": 0.05, "early_stopping": {"patience": 2}}},
 ]
 
