@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     chunk_bytes: int = Field(4 * MIB, ge=1024, description="Size of the chunks in which bytes are stored.")
 
     max_parameters: int = Field(1_000_000_000, gt=0, description="Most parameters of a network.")
+    max_training_bytes: int = Field(
+        0, ge=0, description="Most memory that training may take, by estimate; 0: what this machine has."
+    )
     max_predict_rows: int = Field(100_000, gt=0, description="Most rows in one predict request.")
     max_mc_samples: int = Field(100_000, gt=0, description="Most Monte-Carlo samples a row.")
     max_predict_values: int = Field(
@@ -70,6 +73,11 @@ class Settings(BaseSettings):
     def cores(self) -> int:
         """Processors this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @cached_property
+    def memory_of_a_job(self) -> int:
+        """Bytes that training a job may take."""
+        return self.max_training_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     @cached_property
     def threads_of_a_job(self) -> int:

@@ -61,6 +61,10 @@ class Split(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Seed of the division; default: the seed of the training."""
 
+    def training_rows(self, rows: int) -> int:
+        """Return how many of `rows` train, at most; a column may leave fewer."""
+        return max(1, rows - round(rows * self.validation) - round(rows * self.test))
+
     @model_validator(mode="before")
     @classmethod
     def _let_a_column_decide(cls, value: object) -> object:

@@ -1,4 +1,4 @@
-"""What a network costs: shapes, parameters, multiply-adds and memory, from running it on the meta device."""
+"""What a network costs: shapes, parameters and multiply-adds, from running it on the meta device."""
 
 from dataclasses import dataclass
 
@@ -26,30 +26,25 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """The whole network; memory is an estimate of weights, gradients, optimiser state and activations of a batch."""
+    """The whole network; multiply-adds and bytes are those of one row."""
 
     layers: list[LayerSummary]
     parameters: int
     multiply_adds: int
     activation_bytes: int
-    training_bytes: int
 
 
-def summarize(network: Network, batch_size: int = 1, optimizer_tensors: int = 2) -> NetworkSummary:
+def summarize(network: Network) -> NetworkSummary:
     """Run every layer of a network that `build_network` returned, on the meta device, and add up what it costs.
 
-    `optimizer_tensors` is the optimizer's `state_tensors`. Multiply-adds are those of matrix products and convolutions.
+    Multiply-adds are those of matrix products and convolutions.
     """
     layers = [_layer(record) for record in network.records]
-    weights = sum(layer.parameters for layer in layers) * FLOAT_BYTES
-    activations = sum(layer.activation_bytes for layer in layers)
     return NetworkSummary(
         layers=layers,
         parameters=sum(layer.parameters for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
-        activation_bytes=activations,
-        # Weights and gradients, the optimiser's tensors, and activations kept forward and made again backward.
-        training_bytes=weights * (2 + optimizer_tensors) + 2 * activations * batch_size,
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
     )
 
 

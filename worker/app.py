@@ -80,7 +80,7 @@ _watch: list[Watch] = []
 
 def _start_watching(sender: Any, **_: Any) -> None:
     """In the parent: say that the worker lives, and look after its children and the queue."""
-    watch = Watch(SETTINGS, lambda: [process.pid for process in sender.pool._pool._pool], worker_name)
+    watch = Watch(SETTINGS, lambda: list(sender.pool._pool._pool), worker_name)
     watch.start()
     _watch.append(watch)
 

@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from service.errors import TrainyardError
 from service.queue import Queue
@@ -13,6 +14,7 @@ from service.reconciler import Reconciler
 from service.settings import Settings
 from service.store import jobs, workers
 from service.store.engine import open_store
+from worker.deaths import cause
 from worker.draining import SIGNAL
 
 log = logging.getLogger(__name__)
@@ -22,15 +24,26 @@ BEAT_LOOKS = 8
 FORGET_SECONDS = 3600.0
 
 
+class ChildProcess(Protocol):
+    """What the watch looks at of a child; multiprocessing's processes are such."""
+
+    pid: int
+    exitcode: int | None
+    """None while it lives; below 0: the signal that it died of."""
+
+
 class Watch:
     """A thread of the worker's parent."""
 
-    def __init__(self, settings: Settings, pids: Callable[[], Sequence[int]], name_of: Callable[[int], str]) -> None:
-        self._settings, self._pids, self._name_of = settings, pids, name_of
+    def __init__(
+        self, settings: Settings, children: Callable[[], Iterable[ChildProcess]], name_of: Callable[[int], str]
+    ) -> None:
+        """Watch the processes that `children` returns, those that live now; jobs know each by `name_of(pid)`."""
+        self._settings, self._children, self._name_of = settings, children, name_of
         self._store = open_store(settings.effective_database_url)
         self._reconciler = Reconciler(self._store, Queue(settings.effective_broker_url), settings)
         self._id = f"{socket.gethostname()}/{os.getpid()}"
-        self._known = set(pids())
+        self._known = self._living()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._stop = threading.Event()
 
@@ -43,7 +56,7 @@ class Watch:
         """Have the children give their jobs back, and take this worker out of the list of the living."""
         self._stop.set()
         self._reconciler.stop()
-        for pid in self._pids():
+        for pid in self._living():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, SIGNAL)
         try:
@@ -58,7 +71,7 @@ class Watch:
             try:
                 if looks % BEAT_LOOKS == 0:
                     self._beat()
-                self._bury(self._known - set(self._pids()))
+                self._bury()
             except TrainyardError as error:
                 log.warning("watching failed, will try again: %s", error)
             looks += 1
@@ -70,13 +83,17 @@ class Watch:
             workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots)
             workers.forget(session, FORGET_SECONDS)
 
-    def _bury(self, dead: set[int]) -> None:
+    def _living(self) -> dict[int, ChildProcess]:
+        return {child.pid: child for child in self._children()}
+
+    def _bury(self) -> None:
         """Give back the jobs of children that died, at once instead of when their lease runs out."""
-        for pid in dead:
-            name = self._name_of(pid)
+        living = self._living()
+        for pid in self._known.keys() - living.keys():
             with self._store.begin() as session:
-                for job in jobs.held_by(session, name):
-                    reason = f"the process that trained it (pid {pid}) died."
+                for job in jobs.held_by(session, self._name_of(pid)):
+                    reason = cause(session, job.id, pid, self._known[pid].exitcode)
                     jobs.lose(session, job.id, job.attempt, self._settings.max_attempts, reason)
                     log.error("job %s: %s", job.id, reason)
-        self._known = (self._known - dead) | set(self._pids())
+            del self._known[pid]
+        self._known |= living

@@ -6,15 +6,14 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from service.advice import advise
-from service.api.answers.networks import NetworkCheck
+from service.api.answers.networks import Memory, NetworkCheck
 from service.api.bodies import read_value
-from service.api.deps import JsonBody, Service, known_query
+from service.api.deps import Backend, JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
-from service.api.submission import build, examine
+from service.api.submission import Plan, build, examine
 from service.blocks.base import Shape, Strict
 from service.errors import InvalidInput, InvalidSpec, Problem
-from service.network import Network
 from service.problems import parse_json, read_draft
 from service.spec import JobSpec
 from service.summary import summarize
@@ -51,10 +50,9 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
     if isinstance(data, dict) and "dataset" in data:
         _refuse_shapes(request)
         found = examine(service, request.spec)
-        return _answer(found.spec, found.network, found.input_shape, found.outputs, found.spec.sha256())
+        return _answer(service, found, found.spec.sha256())
     spec = _without_data(request)
-    shape, outputs = _shapes(request)
-    return _answer(spec, build(service, spec, shape, outputs), shape, outputs, None)
+    return _answer(service, build(service, spec, *_shapes(request)), None)
 
 
 def _wrapped(value: object) -> object:
@@ -89,6 +87,9 @@ def _shapes(request: CheckRequest) -> tuple[Shape, int]:
     return tuple(request.input_shape), request.outputs
 
 
-def _answer(spec: JobSpec, network: Network, shape: Shape, outputs: int, sha256: str | None) -> NetworkCheck:
-    summary = summarize(network, spec.training.rows_of_batch(1))
-    return NetworkCheck.of(summary, shape, outputs, network.stochastic_layers, sha256, advise(spec, network))
+def _answer(service: Backend, plan: Plan, sha256: str | None) -> NetworkCheck:
+    summary = summarize(plan.network)
+    memory = Memory.of(plan.memory, summary.activation_bytes, plan.batch_rows, service.settings.memory_of_a_job)
+    found = advise(plan.spec, plan.network)
+    noisy = plan.network.stochastic_layers
+    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, sha256, found)

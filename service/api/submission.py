@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
@@ -12,7 +13,8 @@ from service.data.formats import contents_sha256
 from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
 from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
-from service.network import Network, build_network
+from service.memory import TrainingMemory, training_memory
+from service.network import META, Network, build_network
 from service.network.beliefs import belief_stack
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
@@ -21,14 +23,22 @@ from service.store.tables import Dataset, Job
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A specification that fits its data, and the network that it describes, on the meta device."""
+class Plan:
+    """A specification, the network that it describes, on the meta device, and what training it takes."""
 
     spec: JobSpec
-    dataset: Dataset
     network: Network
     input_shape: Shape
     outputs: int
+    memory: TrainingMemory
+    batch_rows: int
+
+
+@dataclass(frozen=True)
+class Submission(Plan):
+    """A plan that fits its data."""
+
+    dataset: Dataset
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -73,12 +83,12 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
     try:
-        network = build(service, spec, shape, outputs, token_count_of(spec, columns))
+        plan = build(service, spec, shape, outputs, token_count_of(spec, columns), dataset.rows)
     except InvalidSpec as error:
         hint = _layout_hint(spec, columns)
         hinted = [replace(p, message=p.message + hint) if p.got == list(shape) else p for p in error.problems]
         raise InvalidSpec(hinted) from error
-    return Submission(spec, dataset, network, shape, outputs)
+    return Submission(**vars(plan), dataset=dataset)
 
 
 def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
@@ -94,11 +104,13 @@ def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
     )
 
 
-def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None) -> Network:
-    """Build the network on the meta device.
+def build(
+    service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None, rows: int = 0
+) -> Plan:
+    """Build the network on the meta device; `rows` are those of the data set, 0 without one.
 
     Raises:
-        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, or there are too many parameters.
+        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, or it is too large to train here.
     """
     refused = check_shape(spec, shape)
     try:
@@ -110,7 +122,32 @@ def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabular
         raise InvalidSpec([*refused, *error.problems]) from error
     if refused:
         raise InvalidSpec(refused)
-    return network
+    return _affordable(service, spec, network, shape, outputs, rows)
+
+
+def _affordable(service: Backend, spec: JobSpec, network: Network, shape: Shape, outputs: int, rows: int) -> Plan:
+    memory = training_memory(network, spec, rows)
+    batch = spec.training.rows_of_batch(spec.data.split.training_rows(rows))
+    problem = memory.problem(spec, batch, service.settings.memory_of_a_job) or _lonely(spec, network, batch)
+    if problem is not None:
+        raise InvalidSpec([problem])
+    return Plan(spec, network, shape, outputs, memory, batch)
+
+
+def _lonely(spec: JobSpec, network: Network, batch: int) -> Problem | None:
+    """Return what is wrong with batches of one row: of one number a channel there is no variance."""
+    if batch > 1 or not network.has_batch_norm:
+        return None
+    network.train()
+    try:
+        with torch.no_grad():
+            network(torch.empty(1, *network.records[0].input_shape, device=META))
+    except ValueError:
+        message = "batch_norm behind a vector needs batches of at least 2 rows: one row has no variance"
+        return Problem("training.batch_size", message, spec.training.batch_size, 'at least 2, or "layer_norm"')
+    finally:
+        network.eval()
+    return None
 
 
 def find_dataset(service: Backend, dataset_id: str) -> Dataset:

@@ -1,6 +1,6 @@
 """How a recurrent layer runs: torch's own loop, or one of ours where the state is dropped out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -57,7 +57,9 @@ class Sequence(nn.Module):
         mask = self.input_mask.of(x, x.shape[2]) if self.input_mask is not None else None
         x = x if mask is None else x * mask.unsqueeze(1)
         masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]
-        if masks and masks[0] is not None:
+        if x.is_meta:
+            outputs = torch.cat([self._probe(x, way) for way in range(1 + self.cell.bidirectional)], dim=2)
+        elif masks and masks[0] is not None:
             ways = [self._run(x, way, mask) for way, mask in enumerate(masks)]
             outputs = ways[0] if len(ways) == 1 else torch.cat(ways, dim=2)
         else:
@@ -69,17 +71,32 @@ class Sequence(nn.Module):
             ends.append(outputs[:, 0, self.units :])
         return ends[0] if len(ends) == 1 else torch.cat(ends, dim=1)
 
+    def _weights(self, way: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield kernel and bias of the inputs of one way, then those of the state."""
+        end = f"l0{'_reverse' if way else ''}"
+        for part in ("ih", "hh"):
+            yield getattr(self.cell, f"weight_{part}_{end}"), getattr(self.cell, f"bias_{part}_{end}", None)
+
+    def _probe(self, x: Tensor, way: int) -> Tensor:
+        """Return the outputs of one way on the meta device, every place at once as a row of one step.
+
+        Shapes, products and bytes are those of one place after the other, which takes seconds for long sequences.
+        """
+        of_inputs, of_state = self._weights(way)
+        inputs = functional.linear(x, *of_inputs).flatten(0, 1)
+        zeros = x.new_zeros(len(inputs), self.units)
+        state = self._step(inputs, functional.linear(zeros, *of_state), Cell(zeros, zeros))
+        return state.output.view(*x.shape[:2], self.units)
+
     def _run(self, x: Tensor, way: int, mask: Tensor) -> Tensor:
         """Return the outputs at every place of one way, [batch, length, units], with the state dropped by the mask."""
-        end = "_reverse" if way else ""
-        weight_x, weight_h = (getattr(self.cell, f"weight_{part}_l0{end}") for part in ("ih", "hh"))
-        bias_x, bias_h = (getattr(self.cell, f"bias_{part}_l0{end}", None) for part in ("ih", "hh"))
-        inputs = functional.linear(x, weight_x, bias_x)
+        of_inputs, of_state = self._weights(way)
+        inputs = functional.linear(x, *of_inputs)
         zeros = x.new_zeros(x.shape[0], self.units)
         state, outputs = Cell(zeros, zeros), []
         places = range(x.shape[1])
         for place in reversed(places) if way else places:
-            recurrent = functional.linear(state.output * mask, weight_h, bias_h)
+            recurrent = functional.linear(state.output * mask, *of_state)
             state = self._step(inputs[:, place], recurrent, state)
             outputs.append(state.output)
         return torch.stack(outputs[::-1] if way else outputs, dim=1)

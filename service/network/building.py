@@ -54,7 +54,7 @@ def build_network(
     last = builder.tops[-1]
     if last.output_shape != (outputs,):
         raise InvalidSpec([_wrong_outputs(builder, last)])
-    return Network(layers, builder.tops, builder.rules, builder.activities)
+    return Network(layers, builder.tops, builder.rules, builder.activities).eval()
 
 
 def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:

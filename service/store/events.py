@@ -31,6 +31,12 @@ def add(
     session.flush()
 
 
+def last(session: Session, job_id: str, type: str) -> dict[str, Any] | None:
+    """Return the data of the job's newest event of a type; None where there is none."""
+    query = select(JobEvent.data).where(JobEvent.job == job_id, JobEvent.type == type)
+    return session.scalar(query.order_by(JobEvent.id.desc()).limit(1))
+
+
 def since(session: Session, job_id: str, after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
     """Return the events of a job that follow event `after`, oldest first."""
     query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after)

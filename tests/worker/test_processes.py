@@ -83,6 +83,9 @@ def test_a_killed_child_costs_nothing_but_time(
     os.kill(int(wait_for(store, broken, lambda job: True).worker.split("/")[-1]), signal.SIGKILL)  # type: ignore[union-attr]
     job = wait_for(store, broken, ended)
     assert job.attempt == 2 and job.lost == 1
+    with store.read() as session:
+        (lost,) = [event.message for event in events.since(session, broken) if event.type == "lost"]
+    assert "as the system does when memory runs out (SIGKILL)" in lost and "by estimate" in lost
     assert outcome(store, broken) == outcome(store, whole)
     assert parent.is_running()
     messages.close()

@@ -16,12 +16,12 @@ from service.errors import (
     InvalidSpec,
     NonFiniteLoss,
     NotFound,
-    OutOfMemory,
     Problem,
     TimeLimit,
     TrainingFailed,
     Unavailable,
 )
+from service.memory import size_in_words, training_memory
 from service.network import build_network, materialize, save_weights
 from service.network.tokens import foreign_token
 from service.settings import Settings
@@ -32,12 +32,13 @@ from service.store.engine import Store
 from service.store.tables import Job
 from service.summary import summarize
 from worker.data import TrainingData, load
-from worker.device import choose_device, use_threads
+from worker.device import choose_device, device_name, use_threads
 from worker.lease import Lease, LeaseLost
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
 from worker.training.checkpoints import Checkpoints
 from worker.training.loop import Interrupted, Loop
+from worker.training.memory import told_apart
 from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
@@ -69,9 +70,6 @@ def _attempt(store: Store, settings: Settings, job: Job, lease: Lease) -> None:
         _interrupted(store, lease, interruption)
     except (LeaseLost, Unavailable):
         raise
-    except torch.OutOfMemoryError as error:
-        message = f"The device ran out of memory; try a smaller batch_size or network. ({str(error).splitlines()[0]})"
-        _fail(lease, OutOfMemory.code, message)
     except InvalidInput as error:
         _fail(lease, error.code, "; ".join(f"{p.path}: {p.message}" for p in error.problems))
     except TrainingFailed as error:
@@ -109,12 +107,17 @@ class Run:
         self.began = time.monotonic()
         self.spec = JobSpec.model_validate(job.spec)
         self.device = choose_device(self.spec.training.device)
-        self.data = self._load()
+        with told_apart(None, 0):
+            self.data = self._load()
         self.loop = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
 
     def train(self) -> None:
         """Go on from the last checkpoint, or begin; train; finish."""
+        with told_apart(self.memory, self.loop.batches.rows_of_batch):
+            self._train()
+
+    def _train(self) -> None:
         self._resume()
         cadence = Cadence(self.spec.training, self.settings)
 
@@ -163,11 +166,22 @@ class Run:
             raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
         batches = Batches(data, spec.training, network.has_batch_norm)
         use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
-        network = materialize(network, spec.training.seed).to(self.device)
+        self.memory = training_memory(network, spec, len(data.x))
+        self._tell_of_the_start(batches.rows_of_batch)
+        with told_apart(self.memory, batches.rows_of_batch):
+            network = materialize(network, spec.training.seed).to(self.device)
         horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
         step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
         return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
+
+    def _tell_of_the_start(self, rows: int) -> None:
+        size, where = self.memory.of(rows), device_name(self.device)
+        trained, kept = len(self.data.train), len(self.data.validation)
+        message = f"Training on {where} with {trained:,} rows, {kept:,} to validate; about {size_in_words(size)}."
+        with self.lease.write() as session:
+            data = {"device": where, "rows": trained, "validation_rows": kept, "memory_bytes": size}
+            events.add(session, self.job.id, "training", message, attempt=self.job.attempt, data=data)
 
     def _pretrain(self) -> None:
         loop, x = self.loop, self.data.x[self.data.train]

@@ -8,7 +8,8 @@ from service import advice as advices
 from service.api.answers.base import Answer, Count, JsonObject
 from service.blocks.base import Shape
 from service.catalog import BlockInfo
-from service.summary import FLOAT_BYTES, LayerSummary, NetworkSummary
+from service.memory import TrainingMemory
+from service.summary import LayerSummary, NetworkSummary
 
 
 class Layer(Answer):
@@ -44,8 +45,26 @@ class Memory(Answer):
     """The weights."""
     activation_bytes_per_row: Count
     """The outputs of all layers for one row."""
+    training_bytes_per_row: Count
+    """What a row of a batch takes on the way forward and back."""
+    data_bytes: Count
+    """The data set as numbers; 0 where the specification names none."""
     training_bytes: Count
-    """Weights, gradients, the optimizer's state and the activations of one batch."""
+    """All there is at once: data, weights, gradients, the optimizer's state, a checkpoint and one batch."""
+    limit_bytes: Count
+    """What this server allows for a job."""
+
+    @classmethod
+    def of(cls, memory: TrainingMemory, activation_bytes: int, rows: int, limit: int) -> Self:
+        """Return the answer for an estimate and `rows` in a batch."""
+        return cls(
+            weights_bytes=memory.weights_bytes,
+            activation_bytes_per_row=activation_bytes,
+            training_bytes_per_row=memory.row_bytes,
+            data_bytes=memory.data_bytes,
+            training_bytes=memory.of(rows),
+            limit_bytes=limit,
+        )
 
 
 class Advice(Answer):
@@ -89,6 +108,7 @@ class NetworkCheck(Answer):
     def of(
         cls,
         summary: NetworkSummary,
+        memory: "Memory",
         input_shape: Shape,
         outputs: int,
         stochastic_layers: list[str],
@@ -102,11 +122,7 @@ class NetworkCheck(Answer):
             layers=[Layer.of(layer) for layer in summary.layers],
             parameters=summary.parameters,
             multiply_adds=summary.multiply_adds,
-            memory=Memory(
-                weights_bytes=summary.parameters * FLOAT_BYTES,
-                activation_bytes_per_row=summary.activation_bytes,
-                training_bytes=summary.training_bytes,
-            ),
+            memory=memory,
             stochastic_layers=stochastic_layers,
             spec_sha256=spec_sha256,
             advice=[Advice(code=a.code, path=a.path, reason=a.reason, mend=a.mend) for a in found],

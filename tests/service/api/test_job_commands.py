@@ -100,7 +100,7 @@ def test_an_extended_job_is_as_if_it_had_been_that_long_from_the_start(own: Any,
     assert curve(own, job["id"]) == curve(own, long["id"])
     assert own.client.get(f"/v1/jobs/{short['id']}").json() == short
     told = [event["type"] for event in own.client.get(f"/v1/jobs/{job['id']}/events").json()["data"]]
-    assert told[:4] == ["queued", "extends", "claimed", "resumed"]
+    assert told[:5] == ["queued", "extends", "claimed", "training", "resumed"]
 
 
 def test_the_same_extension_is_the_same_job(own: Any, iris_csv: bytes) -> None:

@@ -119,7 +119,7 @@ def test_a_stream_follows_the_progress_of_a_run(own: Any, iris_csv: bytes) -> No
                 own.client.post(f"/v1/jobs/{job}/cancel")
         worker.join()
     told = [event for event in seen if event not in ("progress", "checkpoint")]
-    assert told == ["queued", "claimed", "cancelling", "cancelled"]
+    assert told == ["queued", "claimed", "training", "cancelling", "cancelled"]
     assert seen.count("progress") > 2
 
 

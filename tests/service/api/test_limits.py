@@ -80,3 +80,40 @@ def test_a_form_may_have_the_file_without_a_name(api: Any) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\na\n1\n2\r\n--x--\r\n'
     answer = api.client.post("/v1/datasets", content=form, headers={"Content-Type": "multipart/form-data; boundary=x"})
     assert (answer.status_code, answer.json()["name"], answer.json()["rows"]) == (201, "dataset", 2)
+
+
+@pytest.fixture
+def tight(settings: Settings, serving: Any) -> Iterator[Any]:
+    """A server that lets a job take four MiB."""
+    with serving(settings.model_copy(update={"max_training_bytes": 4 * 1024 * 1024})) as api:
+        yield api
+
+
+@pytest.mark.parametrize(
+    ("layer", "training", "path"),
+    [
+        ({"type": "dense", "units": 256, "activation": "relu"}, {"batch_size": 10_000}, "training.batch_size"),
+        ({"type": "dense", "units": 200_000}, {"batch_size": 1}, "network"),
+        ({"type": "parallel", "branches": [{"type": "dense", "units": 5000}] * 50}, {}, "network"),
+    ],
+)
+def test_what_would_not_fit_into_memory_is_refused_before_it_is_queued(
+    tight: Any, layer: dict[str, Any], training: dict[str, Any], path: str, iris_csv: bytes
+) -> None:
+    spec = tight.spec(tight.upload(iris_csv)["id"], training=training)
+    spec["network"] = {"layers": [layer, {"type": "dense", "units": "auto"}]}
+    for url in ("/v1/jobs", "/v1/networks/validate"):
+        answer = tight.client.post(url, json=spec)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_spec"), answer.text
+        (problem,) = answer.json()["errors"]
+        assert problem["path"] == path and "this server allows 4.0 MiB" in problem["message"]
+    assert tight.client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_batch_as_large_as_the_answer_allows_is_taken(tight: Any, iris_csv: bytes) -> None:
+    spec = tight.spec(tight.upload(iris_csv)["id"], training={"batch_size": 100_000})
+    allowed = tight.client.post("/v1/jobs", json=spec).json()["errors"][0]["allowed"]
+    spec["training"]["batch_size"] = int(allowed.removeprefix("at most ").replace(",", ""))
+    assert tight.client.post("/v1/jobs", json=spec).status_code == 202
+    spec["training"]["batch_size"] += 1
+    assert tight.client.post("/v1/jobs", json=spec).status_code == 422

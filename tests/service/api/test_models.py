@@ -48,7 +48,10 @@ def test_predictions_say_how_sure_they_are(trained: Any, wine_csv: bytes) -> Non
     answer = api.client.post(f"/v1/models/{model['id']}/predict", json=body)
     assert answer.status_code == 200, answer.text
     first, second = answer.json()["predictions"]
-    assert first == second
+    # Some processors multiply the rows at the end of a matrix in another order than those before.
+    for name in ("probabilities", "probabilities_std", "predictive_entropy"):
+        assert first[name] == pytest.approx(second[name], rel=1e-5)
+    assert first["label"] == second["label"]
     assert first["label"] in model["classes"]
     assert sum(first["probabilities"].values()) == pytest.approx(1)
     assert first["mutual_information"] >= 0

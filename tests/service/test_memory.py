@@ -1,0 +1,64 @@
+"""The estimate of memory, against counts made by hand and against what autograd keeps."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from service.memory import TrainingMemory, training_memory
+from service.network import build_network
+from service.spec import JobSpec
+
+DATA = {"dataset": "ds_" + "0" * 26, "target": "y"}
+
+
+def memory(layers: list[Any], shape: tuple[int, ...], outputs: int = 3, **sections: Any) -> TrainingMemory:
+    spec = JobSpec.model_validate({"network": {"layers": layers}, "loss": "cross_entropy", "data": DATA, **sections})
+    return training_memory(build_network(spec.network, spec.regularization, shape, outputs), spec, rows=10)
+
+
+DENSE = {"type": "dense", "units": 100, "activation": "relu"}
+OUT = {"type": "dense", "units": "auto"}
+
+
+def test_weights_are_there_as_often_as_training_needs_them() -> None:
+    parameters = 4 * 100 + 100 + 100 * 3 + 3
+    plain = memory([DENSE, OUT], (4,), optimizer={"type": "sgd", "learning_rate": 0.1})
+    assert (plain.weights_bytes, plain.copies, plain.data_bytes) == (4 * parameters, 3, 10 * 4 * 4)
+    rich = {"optimizer": "adam", "training": {"averaging": "ema"}, "regularization": {"early_stopping": {}}}
+    assert memory([DENSE, OUT], (4,), **rich).copies == 3 + 4 + 2
+
+
+def test_a_row_takes_what_the_backward_pass_needs_of_it() -> None:
+    linear = memory([{"type": "dense", "units": 100}, OUT], (4,)).row_bytes
+    assert linear == 4 * (4 + 100) + 4 * 2 * 100  # the inputs of both layers; the widest outputs, come and gone
+    dropped = memory([{"type": "dense", "units": 100}, {"type": "dropout", "rate": 0.5}, OUT], (4,)).row_bytes
+    assert dropped == linear + 4 * 2 * 100  # the mask, and what is left
+
+
+def test_what_is_inside_of_a_layer_counts() -> None:
+    branch = {"type": "dense", "units": 50}
+    one, many = (memory([{"type": "parallel", "branches": [branch] * n}, OUT], (4,)).row_bytes for n in (1, 20))
+    assert many > 10 * one
+    lengths = [memory([{"type": "lstm", "units": 8}, OUT], (n, 4)).row_bytes for n in (10, 100)]
+    assert 5 < lengths[1] / lengths[0] < 15
+    scores = memory([{"type": "multi_head_attention", "heads": 2}, "flatten", OUT], (64, 4)).row_bytes
+    assert scores > 4 * 2 * 64 * 64
+
+
+@pytest.mark.parametrize("limit", [10_000, 1_000_000])
+def test_the_most_rows_are_the_most_that_fit(limit: int) -> None:
+    found = TrainingMemory(weights_bytes=1000, copies=5, row_bytes=333, data_bytes=700)
+    most = found.most_rows(limit)
+    assert found.of(most) <= limit < found.of(most + 1)
+    assert TrainingMemory(weights_bytes=limit, copies=2, row_bytes=1).most_rows(limit) == 0
+
+
+def test_looking_leaves_the_network_as_it_was() -> None:
+    spec = JobSpec.model_validate({"network": {"layers": [DENSE, "batch_norm", OUT]}, "loss": "mse", "data": DATA})
+    network = build_network(spec.network, spec.regularization, (4,), 1)
+    training_memory(network, spec)
+    assert not network.training
+    assert not any(module._forward_hooks for module in network.modules())
+    assert all(tensor.is_meta for tensor in network.state_dict().values())
+    assert torch.is_grad_enabled()

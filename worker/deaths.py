@@ -1,0 +1,42 @@
+"""What a child died of, in words."""
+
+import signal
+
+from sqlalchemy.orm import Session
+
+from service.memory import size_in_words
+from service.store import events
+
+CAUSES = {
+    signal.SIGSEGV: "crashed: it touched memory that is not its own",
+    signal.SIGBUS: "crashed: memory behind it was gone",
+    signal.SIGILL: "crashed: its code is not for this processor",
+    signal.SIGFPE: "crashed in whole-number arithmetic",
+    signal.SIGABRT: "gave itself up",
+    signal.SIGKILL: "was killed from outside, as the system does when memory runs out",
+    signal.SIGTERM: "was told to end",
+}
+
+
+def death(pid: int, exitcode: int | None) -> str:
+    """Return how the process of this number ended."""
+    who = f"the process that trained it (pid {pid})"
+    if exitcode is None:
+        return f"{who} died."
+    if exitcode >= 0:
+        return f"{who} ended with the exit status {exitcode}."
+    try:
+        number = signal.Signals(-exitcode)
+    except ValueError:
+        return f"{who} died of signal {-exitcode}."
+    return f"{who} {CAUSES.get(number, 'died')} ({number.name})."
+
+
+def cause(session: Session, job_id: str, pid: int, exitcode: int | None) -> str:
+    """Return how a child ended, and where memory may be why, how much its job takes by estimate."""
+    told = death(pid, exitcode)
+    memory = (events.last(session, job_id, "training") or {}).get("memory_bytes")
+    if exitcode != -signal.SIGKILL or memory is None:
+        return told
+    mend = "a smaller training.batch_size or network takes less"
+    return f"{told} Training takes about {size_in_words(memory)} by estimate; {mend}."
