@@ -20,10 +20,15 @@ FIRST_TIDY_SECONDS, TIDY_SECONDS = 60.0, 3600.0
 """When bytes that nothing needs are first thrown away after a start, and how often then."""
 
 
-def reconcile(store: Store, queue: Queue, settings: Settings) -> None:
-    """Take jobs from workers whose lease ran out, then publish a message for every queued job without one."""
-    with store.begin() as session:
-        lost = jobs.recover(session, settings.max_attempts)
+def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = True) -> None:
+    """Take jobs from workers whose lease ran out, then publish a message for every queued job without one.
+
+    Without `recover` no job is taken: who just came back with the database has first to say so.
+    """
+    lost: list[str] = []
+    if recover:
+        with store.begin() as session:
+            lost = jobs.recover(session, settings.max_attempts)
     if lost:
         log.warning("recovered lost jobs: %s", ", ".join(lost))
     with store.read() as session:
@@ -46,6 +51,7 @@ class Reconciler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._tidy_at = time.monotonic() + FIRST_TIDY_SECONDS
+        self._recover_at = 0.0
 
     def start(self) -> None:
         """Begin; the first round is at once."""
@@ -64,9 +70,11 @@ class Reconciler:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                reconcile(self._store, self._queue, self._settings)
+                reconcile(self._store, self._queue, self._settings, time.monotonic() >= self._recover_at)
                 self._tidy()
             except TrainyardError as error:
+                # No worker could extend its lease while the database was away: that is no sign of its death.
+                self._recover_at = time.monotonic() + self._settings.lease_seconds
                 log.warning("reconciling failed, will try again: %s", error)
             except Exception:
                 log.exception("reconciling failed, will try again")

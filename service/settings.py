@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(0.5, gt=0, description="How often a worker extends its lease and reads commands.")
     checkpoint_seconds: float = Field(15.0, ge=0, description="Seconds between checkpoints, unless the job says.")
     reconcile_seconds: float = Field(2.0, gt=0, description="How often queued and lost jobs are looked after.")
+    outage_seconds: float = Field(
+        600.0, ge=0, description="How long a run waits for a database that does not answer before it leaves its job."
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts after which a job that kills its worker fails.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

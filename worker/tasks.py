@@ -7,7 +7,7 @@ from service.queue import QUEUE, TRAIN
 from service.store import jobs
 from worker.app import app, child
 from worker.draining import draining
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 
 def train(job_id: str) -> None:

@@ -13,7 +13,7 @@ from service.store import datasets, jobs, metrics, models
 from service.store.blobs import write_blob
 from service.store.engine import Store
 from service.store.tables import Dataset, Job
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 SPEC: dict[str, Any] = {
     "network": {

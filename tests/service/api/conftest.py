@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.store import commands, jobs
 from service.store.engine import Store, open_store
 from service.store.tables import Job
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 Json = dict[str, Any]
 QUIET = {"reconcile_seconds": 3600, "log_level": "ERROR"}

@@ -22,7 +22,7 @@ import resource, sys
 from service.settings import Settings
 from service.store import jobs
 from service.store.engine import open_store
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 store = open_store(sys.argv[1])
 with store.begin() as session:
