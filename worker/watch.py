@@ -1,4 +1,4 @@
-"""The parent's watch: it tells the database that the worker lives, takes jobs from dead children, and reconciles."""
+"""The parent's watch: it says that the worker lives, takes jobs from dead children, reconciles and tells webhooks."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ from service.reconciler import Reconciler
 from service.settings import Settings
 from service.store import jobs, workers
 from service.store.engine import open_store
+from service.webhooks.sender import Sender
 from worker.draining import SIGNAL
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Watch:
         self._settings, self._pids, self._name_of = settings, pids, name_of
         self._store = open_store(settings.effective_database_url)
         self._reconciler = Reconciler(self._store, Queue(settings.effective_broker_url), settings)
+        self._sender = Sender(self._store, settings)
         self._id = f"{socket.gethostname()}/{os.getpid()}"
         self._known = set(pids())
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -38,11 +40,13 @@ class Watch:
         """Begin; the first heartbeat is at once."""
         self._thread.start()
         self._reconciler.start()
+        self._sender.start()
 
     def drain(self) -> None:
         """Have the children give their jobs back, and take this worker out of the list of the living."""
         self._stop.set()
         self._reconciler.stop()
+        self._sender.stop()
         for pid in self._pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, SIGNAL)
