@@ -46,7 +46,6 @@ class Watch:
         """Have the children give their jobs back, and take this worker out of the list of the living."""
         self._stop.set()
         self._reconciler.stop()
-        self._sender.stop()
         for pid in self._pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, SIGNAL)
@@ -55,6 +54,7 @@ class Watch:
                 workers.leave(session, self._id)
         except TrainyardError as error:
             log.warning("the worker could not be taken off the list: %s", error)
+        self._sender.stop()
 
     def _run(self) -> None:
         looks = 0

@@ -5,6 +5,7 @@ Any live process may run it, and several may at once: who sends what is decided 
 
 import logging
 import threading
+import time
 
 from service.errors import TrainyardError
 from service.settings import Settings
@@ -15,6 +16,7 @@ from service.webhooks.attempts import Outcome, attempt, pause_after
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
+GRACE_SECONDS = 1.0
 LEASE_MARGIN_SECONDS = 30.0
 """A claim outlasts the time of a try by so much; the answer is noted meanwhile."""
 
@@ -61,11 +63,14 @@ class Sender:
             self._thread.start()
 
     def stop(self) -> None:
-        """Begin no further try. Those under way are not waited for: what they leave is due again after its lease."""
+        """Begin no further try. Those under way have a second; what they leave then is due again after its lease."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._busy and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _run(self) -> None:
         while not self._stop.is_set():

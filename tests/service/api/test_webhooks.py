@@ -1,12 +1,15 @@
 """`/v1/webhooks` over HTTP: made, shown, tested, refused, and told of jobs."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from service.api.webhooks import EXAMPLES
 from service.settings import Settings
 from service.webhooks.signing import new_secret
 from tests.support.real_stack import eventually
@@ -62,6 +65,17 @@ def test_a_webhook_is_made_and_its_secret_is_shown_once(both: Any) -> None:
     listed = both.client.get("/v1/webhooks")
     assert made in listed.json()["data"]
     assert secret not in listed.text
+
+
+@pytest.mark.parametrize("body", EXAMPLES.values(), ids=EXAMPLES)
+def test_the_examples_can_be_sent(api: Any, body: Any) -> None:
+    assert api.client.post("/v1/webhooks", json=body).status_code == 201
+
+
+def test_the_request_of_the_documentation_can_be_sent(api: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+    body = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert make(api, **body)["events"] == body["events"]
 
 
 def test_a_secret_may_be_given_and_events_chosen(both: Any) -> None:

@@ -1,7 +1,10 @@
 """The outbox: one delivery for each change of state that is followed, in the same transaction, and no other."""
 
+import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -189,3 +192,12 @@ def test_old_deliveries_are_forgotten_and_pending_ones_never(store: Store, monke
         rows[7].state, rows[7].finished_at = "delivered", rows[7].created_at
     upkeep.tidy(store)
     assert [delivery.id for delivery in told(store, webhook)] == [rows[6].id, rows[7].id]
+
+
+def test_the_documentation_shows_the_fields_that_are_told(store: Store, new_job: NewJob) -> None:
+    every = hook(store)
+    new_job()
+    page = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+    (shown,) = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"sequence"' in text]
+    assert list(told(store, every)[0].data) == list(shown["data"])
+    assert all(f"`{event}`" in page for event in ALL)

@@ -1,6 +1,10 @@
 """One try: what is sent, what is refused, and how long until the next."""
 
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +109,25 @@ def test_pauses_double_up_to_an_hour_with_jitter_and_end() -> None:
 def test_the_body_is_the_same_at_every_try_and_small() -> None:
     assert body_of(delivery(1)) == body_of(delivery(7))
     assert len(body_of(delivery())) < 1000
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "webhooks.md"
+
+
+def test_what_the_documentation_says_of_messages_is_so(receiver: Receiver, url: str, settings: Settings) -> None:
+    """Its function verifies what is sent, and its example has the fields of a message."""
+    page = PAGE.read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (shown,) = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"sequence"' in text]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    hook = webhook(url)
+    told = Delivery(id="dlv_1", event=shown["type"], data=shown["data"], created_at=1.5, attempts=1)
+    assert attempt(told, hook, settings).delivered
+    (message,) = receiver.messages
+    assert message.json == {**shown, "timestamp": "1970-01-01T00:00:01.500Z"}
+    assert names["verified"](hook.secret, message.headers, message.body)
+    assert not names["verified"](new_secret(), message.headers, message.body)
+    assert not names["verified"](hook.secret, message.headers, message.body + b" ")
+    late = {**message.headers, "webhook-timestamp": "1"}
+    assert not names["verified"](hook.secret, late, message.body)

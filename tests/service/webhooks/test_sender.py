@@ -233,3 +233,15 @@ def test_threads_end_with_what_they_send(
         queue_job(store)
         assert eventually(lambda: states(store, hook) == ["delivered"], 10)
         assert eventually(lambda: not any(t.name == f"to-{hook.id}" for t in threading.enumerate()), 5)
+
+
+def test_what_is_under_way_at_the_end_is_noted(
+    store: Store, settings: Settings, new_webhook: NewWebhook, receiver: Receiver, url: str
+) -> None:
+    """A restart of the service sends nothing twice that a receiver takes within a second."""
+    hook = new_webhook(f"{url}/hang")
+    with sending(store, settings):
+        queue_job(store)
+        assert eventually(lambda: len(receiver.messages) == 1, 10)
+        threading.Timer(0.2, receiver.held.set).start()
+    assert states(store, hook) == ["delivered"]
