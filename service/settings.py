@@ -54,6 +54,17 @@ class Settings(BaseSettings):
         600.0, ge=0, description="How long a run waits for a database that does not answer before it leaves its job."
     )
     max_attempts: int = Field(3, ge=1, description="Attempts after which a job that kills its worker fails.")
+
+    webhook_allow_private: bool = Field(
+        False, description="Whether webhooks may lead to loopback, private and other addresses that are not public."
+    )
+    webhook_senders: int = Field(8, ge=0, description="Webhooks one process sends to at the same time; 0: none.")
+    webhook_seconds: float = Field(10.0, gt=0, description="How long one try to send to a webhook may take.")
+    webhook_tries: int = Field(15, ge=1, description="Tries after which a delivery to a webhook is given up.")
+    webhook_retry_seconds: float = Field(
+        5.0, gt=0, description="Pause after the first failed try; it doubles with each, up to an hour."
+    )
+
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The parent's watch: it tells the database that the worker lives, takes jobs from dead children, and reconciles."""
+"""The parent's watch: it says that the worker lives, takes jobs from dead children, reconciles and tells webhooks."""
 
 import contextlib
 import logging
@@ -14,6 +14,7 @@ from service.reconciler import Reconciler
 from service.settings import Settings
 from service.store import jobs, workers
 from service.store.engine import open_store
+from service.webhooks.sender import Sender
 from worker.deaths import cause
 from worker.draining import SIGNAL
 
@@ -42,6 +43,7 @@ class Watch:
         self._settings, self._children, self._name_of = settings, children, name_of
         self._store = open_store(settings.effective_database_url)
         self._reconciler = Reconciler(self._store, Queue(settings.effective_broker_url), settings)
+        self._sender = Sender(self._store, settings)
         self._id = f"{socket.gethostname()}/{os.getpid()}"
         self._known = self._living()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -51,6 +53,7 @@ class Watch:
         """Begin; the first heartbeat is at once."""
         self._thread.start()
         self._reconciler.start()
+        self._sender.start()
 
     def drain(self) -> None:
         """Have the children give their jobs back, and take this worker out of the list of the living."""
@@ -64,6 +67,7 @@ class Watch:
                 workers.leave(session, self._id)
         except TrainyardError as error:
             log.warning("the worker could not be taken off the list: %s", error)
+        self._sender.stop()
 
     def _run(self) -> None:
         looks = 0

@@ -11,7 +11,19 @@ from types import FrameType
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
+from service.api import (
+    blocks,
+    datasets,
+    health,
+    job_commands,
+    job_records,
+    jobs,
+    models,
+    networks,
+    openapi,
+    problems,
+    webhooks,
+)
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
@@ -27,6 +39,7 @@ from service.settings import Settings
 from service.spec import JobSpec
 from service.store import schema
 from service.store.engine import open_store
+from service.webhooks.sender import Sender
 
 SUMMARY = "JSON in, trained PyTorch network out, with Monte-Carlo-dropout uncertainty."
 DESCRIPTION = """\
@@ -42,6 +55,7 @@ TAGS = [
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
     {"name": "service", "description": "The service itself."},
 ]
 ROUTERS = (
@@ -52,6 +66,7 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    webhooks.router,
     health.router,
 )
 
@@ -72,7 +87,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest)
+    openapi.install(
+        app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest, webhooks.WebhookRequest
+    )
     app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
@@ -126,6 +143,9 @@ def _backend(settings: Settings) -> Iterator[Backend]:
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)
+        sender = Sender(store, settings)
+        sender.start()
+        stack.callback(sender.stop)
         stack.enter_context(warming_up(queue))
         stack.enter_context(_ending(backend.closing))
         yield backend

@@ -53,7 +53,7 @@ class Links(Answer):
 @router.get("/", summary="Find the way", responses=errors(InvalidInput))
 async def get_links() -> Links:
     """Return the paths of the resources and of the documentation."""
-    resources = {name: f"/v1/{name}" for name in ("datasets", "jobs", "models", "blocks")}
+    resources = {name: f"/v1/{name}" for name in ("datasets", "jobs", "models", "blocks", "webhooks")}
     service = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"}
     return Links(version=VERSION, links={**resources, "validate": "/v1/networks/validate", **service})
 

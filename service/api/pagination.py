@@ -21,6 +21,8 @@ AfterDataset = Annotated[str | None, _after("ds")]
 AfterJob = Annotated[str | None, _after("job")]
 AfterCheckpoint = Annotated[str | None, _after("ckpt")]
 AfterModel = Annotated[str | None, _after("mdl")]
+AfterWebhook = Annotated[str | None, _after("whk")]
+AfterDelivery = Annotated[str | None, _after("dlv")]
 
 
 class Page(BaseModel, Generic[T]):

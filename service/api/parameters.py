@@ -10,6 +10,8 @@ DatasetId = Annotated[str, Path(pattern=f"^ds_{ID}", description="Id of the data
 JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
 ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
+WebhookId = Annotated[str, Path(pattern=f"^whk_{ID}", description="Id of the webhook.")]
+DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 Name = Annotated[

@@ -107,7 +107,8 @@ def lose(session: Session, job_id: str, attempt: int, max_attempts: int, reason:
         return None
     counted = update(Job).where(*_fence(job_id, attempt)).values(lost=Job.lost + 1).returning(Job.lost)
     lost = session.scalar(counted, execution_options={"synchronize_session": False}) or 0
-    events.add(session, job_id, "lost", f"Attempt {attempt} was lost: {reason}", attempt=attempt, level="warn")
+    message = f"Attempt {attempt} was lost: {reason}"
+    events.add(session, job_id, "lost", message, attempt=attempt, level="warn", tells="lost")
     if status == "running" and lost >= max_attempts:
         fail(session, job_id, attempt, AttemptsExhausted.code, _what_happened(session, job_id))
         return "failed"

@@ -80,7 +80,7 @@ def insert(
     )
     session.add(job)
     session.flush()
-    events.add(session, job.id, "queued", "The job is queued.")
+    events.add(session, job.id, "queued", "The job is queued.", tells="queued")
     session.refresh(job)
     return job
 

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from service.errors import InvalidInput, Problem
 from service.store.tables import Checkpoint, Dataset, Job, Model
+from service.store.webhook_tables import Delivery, Webhook
 
-Row = TypeVar("Row", Dataset, Job, Checkpoint, Model)
+Row = TypeVar("Row", Dataset, Job, Checkpoint, Model, Webhook, Delivery)
 
 
 class Page(NamedTuple, Generic[Row]):

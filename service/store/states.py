@@ -51,7 +51,8 @@ def move(
     moved = change.values(status=status, **_leaving(status), **values).returning(Job)
     job = session.scalar(moved, execution_options={"populate_existing": True, "synchronize_session": False})
     if job is not None:
-        events.add(session, job.id, event or status, message, attempt=job.attempt, level=level, data=data)
+        told: dict[str, Any] = {"attempt": job.attempt, "level": level, "data": data, "tells": status}
+        events.add(session, job.id, event or status, message, **told)
     return job
 
 

@@ -14,9 +14,11 @@ import pytest
 from service.queue import Queue
 from service.reconciler import reconcile
 from service.settings import Settings
-from service.store import checkpoints, commands, events, jobs, workers
+from service.store import checkpoints, commands, events, jobs, webhooks, workers
 from service.store.engine import Store
 from service.store.tables import Dataset, Job
+from service.webhooks.signing import new_secret
+from tests.support.receiver import receiving
 from tests.worker.runs import SPEC, changed, outcome, put, queue
 
 LONG = changed(training={"epochs": 150, "checkpoint_seconds": 0.1, "log_every_steps": None})
@@ -27,8 +29,9 @@ PATIENCE = 60.0
 def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
     """Settings of a worker on this test's database and Redis."""
     return Settings(
-        home=tmp_path, database_url=database_url, broker_url=redis_url, heartbeat_seconds=0.1, reconcile_seconds=0.3
-    )
+        home=tmp_path, database_url=database_url, broker_url=redis_url, heartbeat_seconds=0.1, reconcile_seconds=0.3,
+        webhook_allow_private=True,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -194,3 +197,27 @@ def test_a_worker_refuses_a_database_that_is_not_its_own(
     done = subprocess.run(command, env=settings.environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "trainyard migrate" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_worker_alone_tells_webhooks_and_one_that_hangs_keeps_no_job_waiting(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    followed = ["job.queued", "job.running", "job.succeeded"]
+    messages = Queue(settings.effective_broker_url)
+    with receiving() as (receiver, url):
+        for path in ("/hang", "/good"):
+            with store.begin() as session:
+                webhooks.insert(session, url=url + path, events=followed, secret=new_secret(), job=None)
+        parent = start()
+        job_id = queue(store, wine, SPEC)
+        messages.enqueue(job_id)
+        assert wait_for(store, job_id, ended).status == "succeeded"
+        deadline = time.monotonic() + PATIENCE
+        while len(told := [m.json["type"] for m in receiver.messages if m.path == "/good"]) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert told == followed
+        assert [m.json["type"] for m in receiver.messages if m.path == "/hang"] == ["job.queued"]
+        parent.terminate()  # while the one is still being waited for
+        assert parent.wait(timeout=settings.webhook_seconds) == 0
+    messages.close()

@@ -13,6 +13,7 @@ from service.problems import parse_spec
 from service.settings import Settings
 
 PROBLEM = "application/problem+json"
+WEBHOOKS = ("Webhook", "NewWebhook", "Delivery", "WebhookRequest")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,13 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("delete", "/v1/models/{model_id}"),
         ("post", "/v1/models/{model_id}/predict"),
         ("get", "/v1/models/{model_id}/weights"),
+        ("post", "/v1/webhooks"),
+        ("get", "/v1/webhooks"),
+        ("get", "/v1/webhooks/{webhook_id}"),
+        ("delete", "/v1/webhooks/{webhook_id}"),
+        ("post", "/v1/webhooks/{webhook_id}/test"),
+        ("get", "/v1/webhooks/{webhook_id}/deliveries"),
+        ("get", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"),
     }
 
 
@@ -102,6 +110,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
+        "/v1/webhooks",
     }
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
     for path in set(bodies) - {"/v1/datasets"}:
@@ -110,7 +119,18 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
 
 def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("Job", "Dataset", "Model", "Problem", "InvalidValue", "NetworkCheck", "Event", "Metric", "JobSpec"):
+    for name in (
+        "Job",
+        "Dataset",
+        "Model",
+        "Problem",
+        "InvalidValue",
+        "NetworkCheck",
+        "Event",
+        "Metric",
+        "JobSpec",
+        *WEBHOOKS,
+    ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"
 

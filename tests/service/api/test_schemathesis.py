@@ -23,7 +23,7 @@ enabled = false
 [[operations]]
 include-name = [
     "POST /v1/datasets", "POST /v1/jobs", "POST /v1/networks/validate", "POST /v1/models/{model_id}/predict",
-    "POST /v1/jobs/{job_id}/extend",
+    "POST /v1/jobs/{job_id}/extend", "POST /v1/webhooks",
 ]
 checks.positive_data_acceptance.enabled = false
 """
@@ -41,19 +41,27 @@ phases.coverage.enabled = false
 
 [[operations]]
 exclude-method = "DELETE"
-parameters = { dataset_id = "%s", job_id = "%s", model_id = "%s", checkpoint_id = "%s" }
+[operations.parameters]
+dataset_id = "%s"
+job_id = "%s"
+model_id = "%s"
+checkpoint_id = "%s"
+webhook_id = "%s"
+delivery_id = "%s"
 """
 
 
 @pytest.fixture(scope="module")
-def ids(sqlite_api: Any, iris_csv: bytes) -> tuple[str, str, str, str]:
-    """A data set, a finished job, its model and a checkpoint, so that requests reach what is behind the ids."""
+def ids(sqlite_api: Any, iris_csv: bytes) -> tuple[str, ...]:
+    """A data set, a finished job, its model, a checkpoint, a webhook: so that requests reach what is behind the ids."""
     dataset = sqlite_api.upload(iris_csv)["id"]
     job = sqlite_api.submit(sqlite_api.spec(dataset))["id"]
     sqlite_api.work(only=job)
     model = sqlite_api.client.get(f"/v1/jobs/{job}").json()["model"]
     checkpoint = sqlite_api.client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"]
-    return dataset, job, model, checkpoint
+    webhook = sqlite_api.client.post("/v1/webhooks", json={"url": "https://hooks.example.com"}).json()["id"]
+    delivery = sqlite_api.client.post(f"/v1/webhooks/{webhook}/test").json()["id"]
+    return dataset, job, model, checkpoint, webhook, delivery
 
 
 def document(api: Any) -> str:
