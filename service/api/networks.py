@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from service.advice import advise
+from service.advice import Advice, advise
 from service.api.answers.networks import NetworkCheck
 from service.api.bodies import read_value
 from service.api.deps import JsonBody, Service, known_query
@@ -51,10 +51,12 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
     if isinstance(data, dict) and "dataset" in data:
         _refuse_shapes(request)
         found = examine(service, request.spec)
-        return _answer(found.spec, found.network, found.input_shape, found.outputs, found.spec.sha256())
+        advice = advise(found.spec, found.network, found.profile)
+        return _answer(found.spec, found.network, found.input_shape, found.outputs, found.spec.sha256(), advice)
     spec = _without_data(request)
     shape, outputs = _shapes(request)
-    return _answer(spec, build(service, spec, shape, outputs), shape, outputs, None)
+    network = build(service, spec, shape, outputs)
+    return _answer(spec, network, shape, outputs, None, advise(spec, network))
 
 
 def _wrapped(value: object) -> object:
@@ -89,6 +91,8 @@ def _shapes(request: CheckRequest) -> tuple[Shape, int]:
     return tuple(request.input_shape), request.outputs
 
 
-def _answer(spec: JobSpec, network: Network, shape: Shape, outputs: int, sha256: str | None) -> NetworkCheck:
+def _answer(
+    spec: JobSpec, network: Network, shape: Shape, outputs: int, sha256: str | None, advice: list[Advice]
+) -> NetworkCheck:
     summary = summarize(network, spec.training.rows_of_batch(1))
-    return NetworkCheck.of(summary, shape, outputs, network.stochastic_layers, sha256, advise(spec, network))
+    return NetworkCheck.of(summary, shape, outputs, network.stochastic_layers, sha256, advice)

@@ -57,6 +57,8 @@ class Advice(Answer):
     """JSON path of what breaks it."""
     reason: str
     """Why it matters."""
+    source: str
+    """Where the rule is written: paper or book, and section."""
     mend: str
     """What to do about it."""
 
@@ -109,7 +111,7 @@ class NetworkCheck(Answer):
             ),
             stochastic_layers=stochastic_layers,
             spec_sha256=spec_sha256,
-            advice=[Advice(code=a.code, path=a.path, reason=a.reason, mend=a.mend) for a in found],
+            advice=[Advice.model_validate(advice, from_attributes=True) for advice in found],
         )
 
 
