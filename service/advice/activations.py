@@ -98,11 +98,9 @@ def step_gradient(view: View) -> Findings:
 @rule('Maas, Hannun and Ng 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models"')
 def leaky_slope(view: View) -> Findings:
     """A slope of 1 makes a leaky unit linear; a larger one makes signals grow without bound."""
-    seen: set[str] = set()
     for site in view.sites:
         slope, name = _slope(site.own)
-        if slope >= 1 and site.own_path not in seen:
-            seen.add(site.own_path)
+        if slope >= 1:
             reason = f"With a slope of {slope:g} for negative inputs, stacked layers are linear or explode."
             yield Finding(f"{site.own_path}.{name}", reason, "Use a slope between 0.01 and 0.3.")
 
@@ -110,10 +108,8 @@ def leaky_slope(view: View) -> Findings:
 @rule('Barron 2017, "Continuously Differentiable Exponential Linear Units"')
 def elu_alpha(view: View) -> Findings:
     """With an alpha other than 1 the gradient of ELU jumps at zero."""
-    seen: set[str] = set()
     for site in view.sites:
-        if isinstance(site.own, Elu) and site.own.alpha != 1 and site.own_path not in seen:
-            seen.add(site.own_path)
+        if isinstance(site.own, Elu) and site.own.alpha != 1:
             reason = f"At zero the gradient jumps from {site.own.alpha:g} to 1."
             yield Finding(f"{site.own_path}.alpha", reason, 'Use "celu" with the same alpha, whose gradient does not.')
 

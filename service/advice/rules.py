@@ -41,8 +41,11 @@ class Rule:
     find: Find
 
     def advice(self, view: View) -> Iterator[Advice]:
-        """Return what is to be said of a specification."""
-        return (Advice(self.code, found.path, found.reason, self.source, found.mend) for found in self.find(view))
+        """Return what is to be said of a specification: of every place once, whatever layers share it."""
+        said: dict[str, Advice] = {}
+        for found in self.find(view):
+            said.setdefault(found.path, Advice(self.code, found.path, found.reason, self.source, found.mend))
+        return iter(said.values())
 
 
 def rule(source: str) -> Callable[[Find], Rule]:

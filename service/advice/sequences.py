@@ -8,8 +8,10 @@ from service.blocks.attention import MultiHeadAttention
 from service.blocks.composite import Residual
 from service.blocks.convolution import Conv1d
 from service.blocks.embedding import Embedding, PositionalEmbedding
-from service.blocks.recurrent import Recurrent, SimpleRnn
+from service.blocks.initializers import Zeros
+from service.blocks.recurrent import Gru, Lstm, Recurrent, SimpleRnn
 from service.blocks.schedules import OneCycleSchedule
+from service.network.resolution import bias_initializer
 
 LONG = 30
 """Places over which a plain recurrent network learns no dependency."""
@@ -19,9 +21,27 @@ LONG = 30
 def simple_rnn_length(view: View) -> Findings:
     """A plain recurrent layer cannot learn what is many places ago: its gradient fades on the way back."""
     for site, _ in view.of(SimpleRnn):
-        if _length(site) >= LONG:
-            reason = f"Over {_length(site)} places the gradient fades or explodes before it reaches the first ones."
+        if site.length >= LONG:
+            reason = f"Over {site.length} places the gradient fades or explodes before it reaches the first ones."
             yield Finding(f"{site.path}.type", reason, 'Use "lstm" or "gru".')
+
+
+@rule('Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of Recurrent Network Architectures"')
+def forget_bias(view: View) -> Findings:
+    """An LSTM remembers over long sequences from the start when the bias of its forget gate begins at one."""
+    for site, layer in view.of(Lstm):
+        if not layer.unit_forget_bias and layer.use_bias and site.length >= LONG and not _given_biases(view, layer):
+            reason = f"The forget gate starts half closed: of {site.length} places the first are forgotten at once."
+            yield Finding(f"{site.path}.unit_forget_bias", reason, "Set unit_forget_bias to true.")
+
+
+@rule('Henaff, Szlam and LeCun 2016, "Recurrent Orthogonal Networks and Long-Memory Tasks"')
+def recurrent_start(view: View) -> Findings:
+    """An orthogonal kernel for the state neither shrinks nor blows up what is carried along a sequence."""
+    for site, layer in view.of(SimpleRnn, Gru):
+        if layer.recurrent_initializer is None and site.length >= LONG:
+            reason = f"Over {site.length} places a kernel that is not orthogonal makes the state fade or explode."
+            yield Finding(f"{site.path}.recurrent_initializer", reason, 'Use "orthogonal".')
 
 
 @rule(f"{PASCANU}, section 3.2")
@@ -30,7 +50,7 @@ def recurrent_clipping(view: View) -> Findings:
     chosen = view.spec.regularization
     layers = [site for site, _ in view.of(Recurrent)]
     unclipped = chosen.clip_norm is None and chosen.clip_value is None and not view.spec.optimizer.searches
-    if unclipped and (len(layers) > 1 or any(_length(site) >= LONG for site in layers)):
+    if unclipped and (len(layers) > 1 or any(site.length >= LONG for site in layers)):
         reason = "Through many places and layers gradients explode now and then, and one such step undoes many."
         yield Finding("regularization.clip_norm", reason, "Set regularization.clip_norm to 1.")
 
@@ -85,8 +105,9 @@ def embedding_width(view: View) -> Findings:
             yield Finding(f"{site.path}.output_dim", reason, f"Use fewer than {tokens}, e.g. {max(1, tokens // 2)}.")
 
 
-def _length(site: Site) -> int:
-    return site.input_shape[0] if site.input_shape else 0
+def _given_biases(view: View, layer: Lstm) -> bool:
+    """Tell whether somebody has said how the biases start."""
+    return not isinstance(bias_initializer(layer, view.spec.network), Zeros)
 
 
 def _normalized_before(site: Site) -> bool:

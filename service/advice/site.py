@@ -71,6 +71,11 @@ class Site:
         return self.record.output_shape if self.record is not None else ()
 
     @property
+    def length(self) -> int:
+        """Places of the sequence that arrives, 0 where it is not known."""
+        return self.input_shape[0] if self.input_shape else 0
+
+    @property
     def values(self) -> int | None:
         """How many values of a row leave, None where it is not known."""
         return prod(self.record.output_shape) if self.record is not None else None

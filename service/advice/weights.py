@@ -6,11 +6,19 @@ from service.advice.rules import Finding, Findings, rule
 from service.advice.site import Site
 from service.advice.sources import GLOROT, GOODFELLOW, HE_RECTIFIERS, KLAMBAUER
 from service.advice.view import View
-from service.blocks.initializers import Constant, Identity, Initializer, Normal, Ones, Orthogonal, TruncatedNormal
-from service.blocks.initializers import Uniform as UniformStart
+from service.blocks.initializers import (
+    Constant,
+    Identity,
+    Initializer,
+    Normal,
+    Ones,
+    Orthogonal,
+    TruncatedNormal,
+    Uniform,
+)
 from service.blocks.layers import WeightedLayer
 from service.blocks.rectifiers import Relu, Relu6, Selu
-from service.blocks.recurrent import Gru, Lstm, Recurrent, SimpleRnn
+from service.blocks.recurrent import Recurrent
 from service.blocks.scaled_initializers import VarianceScaling
 from service.network.resolution import bias_initializer
 
@@ -20,17 +28,15 @@ FAINT = 0.1
 """Gain with which signals fall to a third at every layer."""
 FAINT_LAYERS = 3
 LARGE_BIAS = 1.0
-LONG = 30
-"""Places of a sequence from which remembering is hard."""
 
 
 @rule(f'{KLAMBAUER}, section 2, "Initialization"')
 def selu_initializer(view: View) -> Findings:
     """SELU keeps mean 0 and variance 1 only from LeCun's variance, 1 / fan_in."""
     for site in _with_kernel(view):
-        if isinstance(site.felt, Selu) and not _starts(site, "lecun"):
+        if isinstance(site.felt, Selu) and not _starts(site, "lecun") and _gain(site) != 1.0:
             reason = f"SELU normalises itself only with weights of variance 1 / fan_in; {_name(site)} has another."
-            yield Finding(f"{site.path}.initializer", reason, 'Use "lecun_normal", or leave the initializer out.')
+            yield Finding(site.said("initializer"), reason, 'Use "lecun_normal", or leave the initializer out.')
 
 
 @rule(f"{HE_RECTIFIERS}, section 2.2")
@@ -42,7 +48,7 @@ def rectifier_initializer(view: View) -> Findings:
             reason = (
                 f"{site.felt.type} loses half of the variance at every layer; {_name(site)} does not make up for it."
             )
-            yield Finding(f"{site.path}.initializer", reason, 'Use "he_normal", or leave the initializer out.')
+            yield Finding(site.said("initializer"), reason, 'Use "he_normal", or leave the initializer out.')
 
 
 @rule(f"{GLOROT}, section 4.2.1")
@@ -51,7 +57,7 @@ def saturating_initializer(view: View) -> Findings:
     for site in _with_kernel(view):
         if site.felt is not None and site.felt.saturates and _starts(site, "he_"):
             reason = f"{_name(site)} starts with weights too large for {site.felt.type}, which cuts nothing off."
-            yield Finding(f"{site.path}.initializer", reason, 'Use "glorot_uniform", or leave the initializer out.')
+            yield Finding(site.said("initializer"), reason, 'Use "glorot_uniform", or leave the initializer out.')
 
 
 @rule(f"{GOODFELLOW}, section 8.4")
@@ -63,7 +69,7 @@ def symmetric_initializer(view: View) -> Findings:
             reason = (
                 f"With {_name(site)} all units of the layer start the same, get the same gradient and stay the same."
             )
-            yield Finding(f"{site.path}.initializer", reason, "Use a random one, or leave the initializer out.")
+            yield Finding(site.said("initializer"), reason, "Use a random one, or leave the initializer out.")
 
 
 @rule(f"{GOODFELLOW}, section 8.4")
@@ -80,7 +86,7 @@ def large_initial_weights(view: View) -> Findings:
 def small_initial_weights(view: View) -> Findings:
     """In a deep network weights of one small deviation for all layers let signals and gradients die away."""
     faint = [(site, gain) for site in view.hidden if (gain := _gain(site)) is not None and gain < FAINT]
-    if len(faint) >= FAINT_LAYERS and not any(site.layer.normalizes for site in view.sites):
+    if len(faint) >= FAINT_LAYERS and not view.normalized:
         shrunk = -sum(log10(max(gain, 1e-30)) for _, gain in faint) / 2
         reason = f"Over {len(faint)} layers signals shrink by about {round(shrunk)} powers of ten."
         mend = 'Leave the initializer out, or use "he_normal": its variance follows from the width of the layer.'
@@ -107,24 +113,6 @@ def dead_bias(view: View) -> Findings:
             yield Finding(site.said("bias_initializer"), reason, "Leave it out, or use 0.01.")
 
 
-@rule('Jozefowicz, Zaremba and Sutskever 2015, "An Empirical Exploration of Recurrent Network Architectures"')
-def forget_bias(view: View) -> Findings:
-    """An LSTM remembers over long sequences from the start when the bias of its forget gate begins at one."""
-    for site, layer in view.of(Lstm):
-        if not layer.unit_forget_bias and layer.use_bias and _length(site) >= LONG and not _open(view, site):
-            reason = f"The forget gate starts half closed: of {_length(site)} places the first are forgotten at once."
-            yield Finding(f"{site.path}.unit_forget_bias", reason, "Set unit_forget_bias to true.")
-
-
-@rule('Henaff, Szlam and LeCun 2016, "Recurrent Orthogonal Networks and Long-Memory Tasks"')
-def recurrent_start(view: View) -> Findings:
-    """An orthogonal kernel for the state neither shrinks nor blows up what is carried along a sequence."""
-    for site, layer in view.of(SimpleRnn, Gru):
-        if layer.recurrent_initializer is None and _length(site) >= LONG:
-            reason = f"Over {_length(site)} places a kernel that is not orthogonal makes the state fade or explode."
-            yield Finding(f"{site.path}.recurrent_initializer", reason, 'Use "orthogonal".')
-
-
 def _with_kernel(view: View) -> list[Site]:
     return [site for site in view.sites if site.initializer is not None]
 
@@ -135,14 +123,6 @@ def _starts(site: Site, *prefixes: str) -> bool:
 
 def _name(site: Site) -> str:
     return site.initializer.type if site.initializer is not None else "none"
-
-
-def _length(site: Site) -> int:
-    return site.input_shape[0] if site.input_shape else 0
-
-
-def _open(view: View, site: Site) -> bool:
-    return any(own is site and value > 0 for own, value in _constant_biases(view))
 
 
 def _gain(site: Site) -> float | None:
@@ -158,7 +138,7 @@ def _gain(site: Site) -> float | None:
 def _mean_square(start: Initializer | None) -> float | None:
     if isinstance(start, Normal | TruncatedNormal):
         return start.mean**2 + start.std**2
-    if isinstance(start, UniformStart):
+    if isinstance(start, Uniform):
         return (start.low**2 + start.low * start.high + start.high**2) / 3
     return None
 

@@ -48,6 +48,12 @@ WEIGHTS = [
         table(dense(activation="selu", initializer="lecun_uniform"), SELU[1]),
     ),
     Case(
+        "selu_initializer",
+        "network.layers[0].initializer",
+        table(dense(activation="selu", initializer={"type": "variance_scaling", "scale": 2.0}), SELU[1]),
+        table(dense(activation="selu", initializer="variance_scaling"), SELU[1]),
+    ),
+    Case(
         "rectifier_initializer",
         "network.layers[0].layers[0].initializer",
         table(residual(dense(8, initializer="glorot_uniform"), dense(8)), DROP),
@@ -58,6 +64,12 @@ WEIGHTS = [
         "network.layers[0].initializer",
         table(dense(initializer="lecun_normal"), DROP),
         table(dense(activation="tanh", initializer="lecun_normal"), DROP),
+    ),
+    Case(
+        "rectifier_initializer",
+        "network.initializer",
+        table(dense(), dense(), DROP, network={"initializer": "glorot_normal"}),
+        table(dense(), dense(), DROP, network={"initializer": "he_normal"}),
     ),
     Case(
         "saturating_initializer",
@@ -100,18 +112,6 @@ WEIGHTS = [
         "network.layers[0].bias_initializer",
         table(dense(bias_initializer={"type": "constant", "value": -0.5}), DROP),
         table(dense(activation="tanh", bias_initializer={"type": "constant", "value": -0.5}), DROP),
-    ),
-    Case(
-        "forget_bias",
-        "network.layers[0].unit_forget_bias",
-        sequences(shape=LONG, **CLIP),
-        sequences(lstm(unit_forget_bias=True), shape=LONG, **CLIP),
-    ),
-    Case(
-        "recurrent_start",
-        "network.layers[0].recurrent_initializer",
-        sequences({**lstm(), "type": "gru"}, shape=LONG, **CLIP),
-        sequences({**lstm(), "type": "gru", "recurrent_initializer": "orthogonal"}, shape=LONG, **CLIP),
     ),
 ]
 
@@ -453,6 +453,18 @@ SEQUENCES = [
         "network.layers[0].type",
         sequences({**lstm(), "type": "simple_rnn"}, shape=LONG),
         sequences({**lstm(), "type": "simple_rnn"}),
+    ),
+    Case(
+        "forget_bias",
+        "network.layers[0].unit_forget_bias",
+        sequences(shape=LONG, **CLIP),
+        sequences(lstm(unit_forget_bias=True), shape=LONG, **CLIP),
+    ),
+    Case(
+        "recurrent_start",
+        "network.layers[0].recurrent_initializer",
+        sequences({**lstm(), "type": "gru"}, shape=LONG, **CLIP),
+        sequences({**lstm(), "type": "gru", "recurrent_initializer": "orthogonal"}, shape=LONG, **CLIP),
     ),
     Case("recurrent_clipping", "regularization.clip_norm", sequences(*LSTMS), sequences(*LSTMS, **CLIP)),
     Case(

@@ -11,7 +11,19 @@ from service.data.pipeline import input_shape_of, target_of, token_count_of
 from service.network import build_network
 from service.problems import read_draft
 from tests.service.advice import of_data, of_layers, of_training
-from tests.service.advice.given import DATASET, Case, Given, columns, images, number, rows, sequences, table
+from tests.service.advice.given import (
+    DATASET,
+    DROP,
+    Case,
+    Given,
+    columns,
+    dense,
+    images,
+    number,
+    rows,
+    sequences,
+    table,
+)
 from tests.support import every_block
 from tests.support.uploaded import LIMITS, Uploader
 
@@ -32,6 +44,11 @@ def test_a_rule_that_is_broken_is_named_where_it_is(case: Case, tmp_path: Path) 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.path}")
 def test_a_rule_that_is_kept_is_not_named(case: Case, tmp_path: Path) -> None:
     assert case.code not in {advice.code for advice in case.keeps.advice(tmp_path)}
+
+
+def test_what_layers_share_is_named_once(tmp_path: Path) -> None:
+    shared = table(dense(), dense(), DROP, network={"initializer": "glorot_normal"}).advice(tmp_path)
+    assert [(advice.code, advice.path) for advice in shared] == [("rectifier_initializer", "network.initializer")]
 
 
 def test_every_rule_is_broken_and_kept_by_a_case() -> None:
