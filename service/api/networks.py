@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from service.advice import advise
+from service.advice import Advice, advise
 from service.api.answers.networks import Memory, NetworkCheck
 from service.api.bodies import read_value
 from service.api.deps import Backend, JsonBody, Service, known_query
@@ -50,9 +50,10 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
     if isinstance(data, dict) and "dataset" in data:
         _refuse_shapes(request)
         found = examine(service, request.spec)
-        return _answer(service, found, found.spec.sha256())
+        return _answer(service, found, found.spec.sha256(), advise(found.spec, found.network, found.profile))
     spec = _without_data(request)
-    return _answer(service, build(service, spec, *_shapes(request)), None)
+    plan = build(service, spec, *_shapes(request))
+    return _answer(service, plan, None, advise(spec, plan.network))
 
 
 def _wrapped(value: object) -> object:
@@ -87,9 +88,8 @@ def _shapes(request: CheckRequest) -> tuple[Shape, int]:
     return tuple(request.input_shape), request.outputs
 
 
-def _answer(service: Backend, plan: Plan, sha256: str | None) -> NetworkCheck:
+def _answer(service: Backend, plan: Plan, sha256: str | None, advice: list[Advice]) -> NetworkCheck:
     summary = summarize(plan.network)
     memory = Memory.of(plan.memory, summary.activation_bytes, plan.batch_rows, service.settings.memory_of_a_job)
-    found = advise(plan.spec, plan.network)
     noisy = plan.network.stochastic_layers
-    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, sha256, found)
+    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, sha256, advice)

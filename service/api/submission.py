@@ -11,7 +11,7 @@ from service.blocks.base import Shape
 from service.data.facts import features_of
 from service.data.formats import contents_sha256
 from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
-from service.data.profile import ColumnProfile
+from service.data.profile import ColumnProfile, Profile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.memory import TrainingMemory, training_memory
 from service.network import META, Network, build_network
@@ -41,10 +41,15 @@ class Submission(Plan):
     dataset: Dataset
 
     @property
+    def profile(self) -> Profile:
+        """What is known of the data set."""
+        columns = [ColumnProfile.model_validate(column) for column in self.dataset.columns]
+        return Profile(rows=self.dataset.rows, columns=columns, format=self.dataset.format)
+
+    @property
     def identity(self) -> tuple[str, str, int]:
         """Specification hash, data hash and seed: the same three give the same weights."""
-        columns = [ColumnProfile.model_validate(column) for column in self.dataset.columns]
-        data_sha256 = contents_sha256(self.dataset.sha256, self.dataset.format, columns)
+        data_sha256 = contents_sha256(self.dataset.sha256, self.dataset.format, self.profile.columns)
         return self.spec.sha256(), data_sha256, self.spec.training.seed
 
 

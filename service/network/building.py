@@ -54,7 +54,7 @@ def build_network(
     last = builder.tops[-1]
     if last.output_shape != (outputs,):
         raise InvalidSpec([_wrong_outputs(builder, last)])
-    return Network(layers, builder.tops, builder.rules, builder.activities).eval()
+    return Network(layers, builder.tops, builder.rules, builder.activities, builder.places).eval()
 
 
 def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:
@@ -83,6 +83,7 @@ class _Builder:
     max_parameters: int
     vocabulary: int | None = None
     tops: list[LayerRecord] = field(default_factory=list)
+    places: dict[str, LayerRecord] = field(default_factory=dict)
     rules: list[WeightRule] = field(default_factory=list)
     activities: list[ActivityRule] = field(default_factory=list)
     parameters: int = 0
@@ -112,8 +113,9 @@ class _Builder:
             context = _Context(self, following, index, place, f"{prefix}.{name}", index == last, at_front)
             module = self._module(layer, shape, context)
             out = self._run(module, layer, shape, place)
+            self.places[place] = LayerRecord(name, place, layer, module, shape, out)
             if top:
-                self.tops.append(LayerRecord(name, place, layer, module, shape, out))
+                self.tops.append(self.places[place])
             stack[name] = module
             shape = shape if abreast else out
         self.depth -= 1

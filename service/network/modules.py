@@ -1,6 +1,6 @@
 """A built network as a torch module, and what is known of each of its layers and weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +86,8 @@ class Network(nn.Module):
     """A built network.
 
     `eval()` freezes the statistics of batch normalisation. Dropout looks at neither `train()` nor `eval()`: it
-    is active where `set_noise` gave it noise.
+    is active where `set_noise` gave it noise. `records` are the layers of the list; `places` are all layers by their
+    JSON path, those inside of others too.
 
     Shape: [batch, *input_shape] to [batch, outputs].
     """
@@ -97,10 +98,12 @@ class Network(nn.Module):
         records: Sequence[LayerRecord],
         rules: Sequence[WeightRule],
         activities: Sequence[ActivityRule] = (),
+        places: Mapping[str, LayerRecord] | None = None,
     ) -> None:
         super().__init__()
         self.layers = layers
         self.records = tuple(records)
+        self.places = dict(places or {})
         self.rules = tuple(rules)
         number_stochastic(self)
         tops = list(layers.items())

@@ -76,6 +76,8 @@ class Advice(Answer):
     """JSON path of what breaks it."""
     reason: str
     """Why it matters."""
+    source: str
+    """Where the rule is written: paper or book, and section."""
     mend: str
     """What to do about it."""
 
@@ -125,7 +127,7 @@ class NetworkCheck(Answer):
             memory=memory,
             stochastic_layers=stochastic_layers,
             spec_sha256=spec_sha256,
-            advice=[Advice(code=a.code, path=a.path, reason=a.reason, mend=a.mend) for a in found],
+            advice=[Advice.model_validate(advice, from_attributes=True) for advice in found],
         )
 
 
