@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
+from service.devices import kind_of
 from service.errors import TrainyardError
 from service.queue import Queue
 from service.reconciler import Reconciler
@@ -25,8 +26,10 @@ FORGET_SECONDS = 3600.0
 class Watch:
     """A thread of the worker's parent."""
 
-    def __init__(self, settings: Settings, pids: Callable[[], Sequence[int]], name_of: Callable[[int], str]) -> None:
-        self._settings, self._pids, self._name_of = settings, pids, name_of
+    def __init__(
+        self, settings: Settings, slots: Sequence[str], pids: Callable[[], Sequence[int]], name_of: Callable[[int], str]
+    ) -> None:
+        self._settings, self._slots, self._pids, self._name_of = settings, slots, pids, name_of
         self._store = open_store(settings.effective_database_url)
         self._reconciler = Reconciler(self._store, Queue(settings.effective_broker_url), settings)
         self._id = f"{socket.gethostname()}/{os.getpid()}"
@@ -66,8 +69,8 @@ class Watch:
 
     def _beat(self) -> None:
         with self._store.begin() as session:
-            slots = self._settings.slots
-            workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots)
+            slots, kind = len(self._slots), kind_of(self._slots[0])
+            workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots, device=kind)
             workers.forget(session, FORGET_SECONDS)
 
     def _bury(self, dead: set[int]) -> None:

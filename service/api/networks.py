@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from service.advice import advise
-from service.api.answers.networks import NetworkCheck
+from service.api.answers.networks import Advice, NetworkCheck
 from service.api.bodies import read_value
-from service.api.deps import JsonBody, Service, known_query
+from service.api.deps import Backend, JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
 from service.api.submission import build, examine
@@ -17,6 +17,7 @@ from service.errors import InvalidInput, InvalidSpec, Problem
 from service.network import Network
 from service.problems import parse_json, read_draft
 from service.spec import JobSpec
+from service.store import waiting, workers
 from service.summary import summarize
 
 STAND_IN_DATA = {"dataset": "ds_" + "0" * 26, "target": "target"}
@@ -51,10 +52,20 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
     if isinstance(data, dict) and "dataset" in data:
         _refuse_shapes(request)
         found = examine(service, request.spec)
-        return _answer(found.spec, found.network, found.input_shape, found.outputs, found.spec.sha256())
+        answer = _answer(found.spec, found.network, found.input_shape, found.outputs, found.spec.sha256())
+        return answer.model_copy(update={"advice": [*answer.advice, *_no_slot(service, found.spec)]})
     spec = _without_data(request)
     shape, outputs = _shapes(request)
     return _answer(spec, build(service, spec, shape, outputs), shape, outputs, None)
+
+
+def _no_slot(service: Backend, spec: JobSpec) -> list[Advice]:
+    """Return the advice on a device that no living worker has; none on "auto", which takes what comes."""
+    device = spec.training.device
+    with service.store.read() as session:
+        reason = None if device == "auto" else waiting.missing_slot(device, workers.kinds(session))
+    mend = 'Start such a worker, or ask for "auto".'
+    return [Advice(code="no_slot", path="training.device", reason=reason, mend=mend)] if reason else []
 
 
 def _wrapped(value: object) -> object:

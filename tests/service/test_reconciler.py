@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from service import reconciler
-from service.queue import QUEUE, Queue
+from service.queue import Queue, queue_of
 from service.reconciler import Reconciler, reconcile
 from service.settings import Settings
 from service.store import blobs, events, jobs
@@ -36,7 +36,7 @@ def messages(redis_url: str) -> Queue:
 def test_a_message_carries_an_id_and_nothing_else(messages: Queue, redis_socket: Path) -> None:
     assert messages.ping() and messages.enqueue("job_x") and messages.depth() == 1
     with Redis(unix_socket_path=str(redis_socket)) as client:
-        assert client.llen(QUEUE) == 1
+        assert client.llen(queue_of("auto")) == 1
 
 
 def test_a_dead_broker_is_only_a_delay(tmp_path: Path) -> None:

@@ -47,14 +47,17 @@ from worker.training.tally import Units
 log = logging.getLogger(__name__)
 
 
-def run_attempt(store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None) -> None:
+def run_attempt(
+    store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None, slot: str = "auto"
+) -> None:
     """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause.
 
-    `stuck` is called when the run lost its job, e.g. because it was killed, and does not come to a step's end.
+    `slot` is the device to train on; "auto": what the job asks for. `stuck` is called when the run lost its job, e.g.
+    because it was killed, and does not come to a step's end.
     """
     try:
         with Lease(store, settings, job.id, job.attempt, stuck) as lease:
-            _attempt(store, settings, job, lease)
+            _attempt(store, settings, job, lease, slot)
     except LeaseLost:
         log.warning("job %s: attempt %s no longer owns it; nothing more is written", job.id, job.attempt)
     except Unavailable as error:
@@ -62,9 +65,9 @@ def run_attempt(store: Store, settings: Settings, job: Job, stuck: Callable[[], 
         log.error("job %s: attempt %s left it, the database does not answer: %s", job.id, job.attempt, error)
 
 
-def _attempt(store: Store, settings: Settings, job: Job, lease: Lease) -> None:
+def _attempt(store: Store, settings: Settings, job: Job, lease: Lease, slot: str) -> None:
     try:
-        Run(store, settings, job, lease).train()
+        Run(store, settings, job, lease, slot).train()
     except Interrupted as interruption:
         _interrupted(store, lease, interruption)
     except (LeaseLost, Unavailable):
@@ -104,11 +107,11 @@ def _classes(target: TargetCodec) -> list[Any] | None:
 class Run:
     """What one attempt puts together to train."""
 
-    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease) -> None:
+    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease, slot: str) -> None:
         self.store, self.settings, self.job, self.lease = store, settings, job, lease
         self.began = time.monotonic()
         self.spec = JobSpec.model_validate(job.spec)
-        self.device = choose_device(self.spec.training.device)
+        self.device = choose_device(self.spec.training.device, slot)
         self.data = self._load()
         self.loop = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
