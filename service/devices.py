@@ -1,6 +1,5 @@
 """The kinds of device that jobs ask for and that workers have slots on."""
 
-from collections.abc import Sequence
 from itertools import groupby
 
 KINDS = ("cpu", "cuda")
@@ -33,12 +32,12 @@ def read_slots(text: str) -> list[str] | None:
     return ["cuda:0" if slot.strip() == "cuda" else slot.strip() for slot in text.split(",")]
 
 
-def of_one_kind(text: str) -> Sequence[str]:
+def by_kind(text: str) -> dict[str, str]:
     """Split a text of slots into one text a kind: a worker process has slots of one kind only.
 
     Its messages are handed to any slot that is free, so that one of the wrong kind would use up the others' hints.
     """
     slots = read_slots(text)
     if slots is None:
-        return [text]
-    return [",".join(group) for _, group in groupby(sorted(slots, key=kind_of), key=kind_of)]
+        return {"auto": text}
+    return {kind: ",".join(group) for kind, group in groupby(sorted(slots, key=kind_of), key=kind_of)}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from service.devices import kind_of, of_one_kind
+from service.devices import by_kind
 from service.settings import Settings
 from service.supervisor import Program, StartFailed, StopRequested, Supervisor, end_with
 
@@ -36,10 +36,10 @@ def server_command(settings: Settings) -> list[str]:
 
 def worker_commands(settings: Settings) -> dict[str, list[str]]:
     """Return the command lines of the workers that make up the slots of these settings, one a kind of device."""
-    parts, command = of_one_kind(settings.devices), [sys.executable, "-m", "worker"]
-    if len(parts) == 1:
+    command, slots = [sys.executable, "-m", "worker"], by_kind(settings.devices)
+    if len(slots) == 1:
         return {"worker": command}
-    return {f"worker-{kind_of(part)}": ["/usr/bin/env", f"TRAINYARD_DEVICES={part}", *command] for part in parts}
+    return {f"worker-{kind}": ["/usr/bin/env", f"TRAINYARD_DEVICES={of}", *command] for kind, of in slots.items()}
 
 
 def migrate_command() -> list[str]:

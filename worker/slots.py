@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from service.devices import kind_of, of_one_kind, read_slots
+from service.devices import by_kind, kind_of, read_slots
 from service.settings import Settings
 
 
@@ -24,7 +24,7 @@ def find_slots(settings: Settings) -> list[str]:
     if named is None:
         found = [f"cuda:{number}" for number in range(count_gpus())] or ["cpu"]
         return [device for device in found for _ in range(settings.slots)]
-    if len(of_one_kind(settings.devices)) > 1:
+    if len(by_kind(settings.devices)) > 1:
         raise NoSuchSlot(
             f"one worker process has slots of one kind, and TRAINYARD_DEVICES is {settings.devices}; "
             "`trainyard worker` starts one of each"

@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("device", sa.String(length=8), server_default="auto", nullable=False))
     op.execute(f"UPDATE jobs SET device = COALESCE({_asked_for()}, 'auto')")
     op.create_index("ix_jobs_submitter_id", "jobs", ["submitter", "id"])
-    columns = ["submitter", "priority", "device", "id"]
+    columns = ["status", "submitter", "priority", "device", "id"]
     op.create_index("ix_jobs_queue", "jobs", columns, sqlite_where=QUEUED, postgresql_where=QUEUED)
     op.add_column("workers", sa.Column("device", sa.String(length=8), server_default="cpu", nullable=False))
     op.create_table(

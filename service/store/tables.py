@@ -100,9 +100,12 @@ class Job(Table):
         CheckConstraint(f"status IN {JOB_STATES}", name="status"),
         Index("ix_jobs_status_id", "status", "id"),
         Index("ix_jobs_submitter_id", "submitter", "id"),
-        # Holds all that the order of the queue follows from, so that a claim reads no job but the one it takes.
+        # Holds all that the order of the queue follows from, so that a claim reads no job but the one it takes. The
+        # status is the same in all of it, but without it SQLite takes the index above.
         Index(
-            *("ix_jobs_queue", "submitter", "priority", "device", "id"), sqlite_where=QUEUED, postgresql_where=QUEUED
+            *("ix_jobs_queue", "status", "submitter", "priority", "device", "id"),
+            sqlite_where=QUEUED,
+            postgresql_where=QUEUED,
         ),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True)

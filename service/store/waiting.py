@@ -40,15 +40,15 @@ def places(session: Session, job_ids: Sequence[str], limits: QueueLimits = NO_LI
     Jobs that a limit holds back stand behind all others. One that several kinds of slot can take has the best place
     that it has with those that living workers have.
     """
-    asked = select(Job.id, Job.device, Job.submitter).where(Job.id.in_(job_ids), WAITING)
-    rows = session.execute(asked).tuples().all()
+    waiting = select(Job.id, Job.device, Job.submitter).where(Job.id.in_(job_ids), WAITING)
+    rows = session.execute(waiting).tuples().all()
     if not rows:
         return {}
     alive, at_work = workers.kinds(session), running(session)
     best: dict[str, int] = {}
     for kind in KINDS:
-        ids = [job_id for job_id, device, _ in rows if kind in _kinds_that_count(device, alive)]
-        for job_id, position in _positions(session, ids, kind, limits).items():
+        asking = {job_id: submitter for job_id, device, submitter in rows if kind in _kinds_that_count(device, alive)}
+        for job_id, position in _positions(session, asking, kind, limits).items():
             best[job_id] = min(position, best.get(job_id, position))
     return {
         job_id: Place(best[job_id], device, missing_slot(device, alive) or _limit(submitter, at_work, limits))
@@ -78,11 +78,11 @@ def _kinds_that_count(device: str, alive: Collection[str]) -> tuple[str, ...]:
     return living or usable(device)[:1]
 
 
-def _positions(session: Session, job_ids: Sequence[str], kind: str, limits: QueueLimits) -> dict[str, int]:
-    """Return the place of each job in the order in which slots of one kind claim them."""
-    if not job_ids:
+def _positions(session: Session, asked: Mapping[str, str], kind: str, limits: QueueLimits) -> dict[str, int]:
+    """Return the place of each job, given with its submitter, in the order in which slots of one kind claim them."""
+    if not asked:
         return {}
-    spots = _spots(session, job_ids, kind)
+    spots = _spots(session, asked, kind)
     order, sought = turns(session, kind, limits), set(spots.values())
     taken: Counter[tuple[str, int]] = Counter()
     at: dict[Spot, int] = {}
@@ -98,13 +98,17 @@ def _positions(session: Session, job_ids: Sequence[str], kind: str, limits: Queu
     return {job_id: at.get(spot, max(position, 1)) for job_id, spot in spots.items()}
 
 
-def _spots(session: Session, job_ids: Sequence[str], kind: str) -> dict[str, Spot]:
-    of_these = select(Job.submitter).where(Job.id.in_(job_ids))
-    number = func.row_number().over(partition_by=(Job.submitter, Job.priority), order_by=Job.id).label("number")
-    line = select(Job.id, Job.submitter, Job.priority, number).where(*suits(kind), Job.submitter.in_(of_these))
-    lines = line.subquery()
-    rows = session.execute(select(lines).where(lines.c.id.in_(job_ids))).tuples().all()
-    return {job_id: (submitter, priority, number) for job_id, submitter, priority, number in rows}
+def _spots(session: Session, asked: Mapping[str, str], kind: str) -> dict[str, Spot]:
+    """Return the spots of jobs, given with their submitters."""
+    older = (Job.submitter.in_(set(asked.values())), Job.id <= max(asked))
+    lines = select(Job.id, Job.submitter, Job.priority).where(*suits(kind), *older).order_by(Job.id)
+    counted: Counter[tuple[str, int]] = Counter()
+    spots: dict[str, Spot] = {}
+    for job_id, submitter, priority in session.execute(lines).tuples():
+        counted[submitter, priority] += 1
+        if job_id in asked:
+            spots[job_id] = (submitter, priority, counted[submitter, priority])
+    return spots
 
 
 def messages(session: Session, limits: QueueLimits) -> dict[str, int]:
