@@ -156,7 +156,7 @@ class TrainingSpec(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; "auto": a GPU when the worker has one."""
+    """Slots that take the job: on a CPU, on a GPU, or with "auto" whichever is free first."""
     precision: Literal["auto", "float32"] = "auto"
     """Arithmetic of the step; "auto" is float32."""
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
