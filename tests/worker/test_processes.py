@@ -221,6 +221,32 @@ def test_a_worker_refuses_slots_that_it_cannot_have(sqlite_url: str, redis_url: 
         assert why in done.stderr and "Traceback" not in done.stderr
 
 
+def test_slots_of_two_kinds_are_two_workers_and_one_command(
+    sqlite_store: Store, sqlite_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """The one without a GPU of that number is started again and again; the other one works on."""
+    settings = Settings(home=tmp_path, database_url=sqlite_url, broker_url=redis_url, devices="cpu,cuda:99")
+    command = [sys.executable, "-m", "service.cli", "worker"]
+    with subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE, text=True) as both:
+        assert both.stdout is not None and "cpu,cuda:99" in both.stdout.readline()
+        assert "worker-cuda ended with exit code 1; starting it again" in both.stdout.readline()
+        deadline = time.monotonic() + PATIENCE
+        while not alive(sqlite_store):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert alive(sqlite_store) == [(1, "cpu")]
+        children = psutil.Process(both.pid).children(recursive=True)
+        both.terminate()
+        both.communicate(timeout=30)
+    assert not any(child.is_running() for child in children)
+
+
+def alive(store: Store) -> list[tuple[int, str]]:
+    """Slots and device of the workers that live."""
+    with store.read() as session:
+        return [(worker.slots, worker.device) for worker in workers.alive(session, 60)]
+
+
 def test_a_worker_refuses_a_database_that_is_not_its_own(
     empty_database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
