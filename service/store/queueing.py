@@ -82,10 +82,10 @@ def admit(session: Session, submitter: str, limits: QueueLimits) -> None:
     wait_for_turn(session, ARRIVALS)
     waiting = select(func.count()).where(WAITING)
     if limits.queued and (session.scalar(waiting) or 0) >= limits.queued:
-        raise QueueFull(f"{limits.queued} jobs are queued already, as many as may wait here; try again later.")
+        raise QueueFull(f"Jobs queued: {limits.queued}, as many as may wait here; try again later.")
     own = waiting.where(Job.submitter == submitter)
     if limits.queued_each and (session.scalar(own) or 0) >= limits.queued_each:
         raise QueueFull(
-            f"{limits.queued_each} jobs of submitter {submitter!r} are queued already, as many as one submitter may"
-            " have waiting; try again when some have begun, or cancel some."
+            f"Jobs of submitter {submitter!r} queued: {limits.queued_each}, as many as one submitter may have waiting;"
+            " try again when some have begun, or cancel some."
         )

@@ -68,8 +68,8 @@ def _limit(submitter: str, at_work: Mapping[str, int], limits: QueueLimits) -> s
     if limits.admit_run(total, own):
         return None
     if limits.running and total >= limits.running:
-        return f"{total} jobs are at work, as many as may be at the same time."
-    return f"{own} jobs of submitter {submitter!r} are at work, as many as one submitter may have at the same time."
+        return f"Jobs at work: {total}, as many as may be at the same time."
+    return f"Jobs of submitter {submitter!r} at work: {own}, as many as one submitter may have at the same time."
 
 
 def _kinds_that_count(device: str, alive: Collection[str]) -> tuple[str, ...]:

@@ -172,7 +172,7 @@ def test_a_job_says_what_it_waits_for(store: Store, new_job: NewJob) -> None:
     assert "slot on a CPU" in str(reason(cpu))
     beat(store, "cpu")
     assert claim(store, "cpu") is not None
-    assert reason(cpu, QueueLimits(running=1)) == "1 jobs are at work, as many as may be at the same time."
+    assert reason(cpu, QueueLimits(running=1)) == "Jobs at work: 1, as many as may be at the same time."
     assert "submitter 'anonymous'" in str(reason(cpu, QueueLimits(running_each=1)))
     assert reason(cpu, QueueLimits(running=2, running_each=2)) is None
 
@@ -252,7 +252,7 @@ def test_submits_at_once_stay_within_the_limit(store: Store, limits: QueueLimits
 
 def test_what_is_full_says_so_and_has_room_again(store: Store) -> None:
     assert submit(store, "a", QueueLimits(queued=1))
-    with pytest.raises(QueueFull, match="1 jobs are queued already"), store.begin() as session:
+    with pytest.raises(QueueFull, match="Jobs queued: 1,"), store.begin() as session:
         queueing.admit(session, "b", QueueLimits(queued=1))
     with pytest.raises(QueueFull, match="of submitter 'a'"), store.begin() as session:
         queueing.admit(session, "a", QueueLimits(queued_each=1))
