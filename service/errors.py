@@ -15,6 +15,7 @@ TrainyardError                      500 internal_error
 |   `-- RequestInFlight             409 request_in_flight
 |-- TooLarge                        413 too_large
 |-- UnsupportedMediaType            415 unsupported_media_type
+|-- QueueFull                       429 queue_full
 |-- Unavailable                     503 unavailable
 |-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
 |-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
@@ -49,6 +50,8 @@ class TrainyardError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request may be answered better."""
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -155,11 +158,20 @@ class UnsupportedMediaType(TrainyardError):
     code = "unsupported_media_type"
 
 
+class QueueFull(TrainyardError):
+    """As many jobs wait as may."""
+
+    status = 429
+    code = "queue_full"
+    retry_after = 10
+
+
 class Unavailable(TrainyardError):
     """The service cannot answer this right now."""
 
     status = 503
     code = "unavailable"
+    retry_after = 2
 
 
 class CorruptBlob(TrainyardError):

@@ -10,8 +10,9 @@ import time
 from service.errors import TrainyardError
 from service.queue import Queue
 from service.settings import Settings
-from service.store import jobs, upkeep
+from service.store import jobs, upkeep, waiting
 from service.store.engine import Store
+from service.store.limits import QueueLimits
 
 log = logging.getLogger(__name__)
 MOST_MESSAGES = 1000
@@ -23,7 +24,8 @@ FIRST_TIDY_SECONDS, TIDY_SECONDS = 60.0, 3600.0
 def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = True) -> None:
     """Take jobs from workers whose lease ran out, then publish a message for every queued job without one.
 
-    Without `recover` no job is taken: who just came back with the database has first to say so.
+    A job that a limit holds back needs none: a worker would find nothing to claim. Without `recover` no job is taken:
+    who just came back with the database has first to say so.
     """
     lost: list[str] = []
     if recover:
@@ -32,15 +34,19 @@ def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = Tr
     if lost:
         log.warning("recovered lost jobs: %s", ", ".join(lost))
     with store.read() as session:
-        queued = jobs.count_queued(session)
-    waiting = queue.depth() if queued else None
-    if waiting is None or waiting >= queued:
-        return
-    with store.read() as session:
-        ids = jobs.oldest_queued(session, min(queued - waiting, MOST_MESSAGES))
-    for job_id in ids:
-        if not queue.enqueue(job_id):
+        wanted = waiting.messages(session, QueueLimits.of(settings))
+    for device, messages in wanted.items():
+        if (depth := queue.depth(device)) is None or not _publish(store, queue, device, messages - depth):
             return
+
+
+def _publish(store: Store, queue: Queue, device: str, messages: int) -> bool:
+    """Publish so many messages for jobs that ask for a device; False when the broker does not answer."""
+    if messages <= 0:
+        return True
+    with store.read() as session:
+        ids = jobs.oldest_queued(session, min(messages, MOST_MESSAGES), device)
+    return all(queue.enqueue(job_id, device) for job_id in ids)
 
 
 class Reconciler:

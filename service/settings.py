@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.devices import SLOTS_PATTERN, read_slots
+from service.submitters import SUBMITTER_PATTERN
+
 MIB = 1024 * 1024
 
 
@@ -21,6 +24,11 @@ class Settings(BaseSettings):
     )
     broker_url: str | None = Field(None, description="Redis URL; unset: the socket `redis.sock` in `home`.")
     url: str = Field("http://127.0.0.1:8000", description="Where the client commands find the server.")
+    submitter: str | None = Field(
+        None,
+        pattern=SUBMITTER_PATTERN,
+        description="In whose name the client commands submit jobs, for fair turns; unset: anonymous.",
+    )
     host: str = Field("127.0.0.1", description="Address the server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 picks a free one.")
 
@@ -44,7 +52,20 @@ class Settings(BaseSettings):
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
     predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")
 
-    slots: int = Field(1, ge=1, description="Jobs one worker trains at the same time.")
+    max_queued: int = Field(0, ge=0, description="Most jobs that may wait for a worker; 0: no limit.")
+    max_queued_per_submitter: int = Field(0, ge=0, description="Most jobs of one submitter that may wait; 0: no limit.")
+    max_running: int = Field(0, ge=0, description="Most jobs at work at the same time, on all workers; 0: no limit.")
+    max_running_per_submitter: int = Field(
+        0, ge=0, description="Most jobs of one submitter at work at the same time; 0: no limit."
+    )
+
+    devices: str = Field(
+        "auto",
+        pattern=SLOTS_PATTERN,
+        description="Slots of the worker, one job each: a list like `cpu,cpu,cuda:0`. auto: as many as SLOTS says, on "
+        "every GPU, or on the CPU where there is none.",
+    )
+    slots: int = Field(1, ge=1, description="Where DEVICES is auto: jobs that a worker trains on each device at once.")
     threads_per_slot: int = Field(0, ge=0, description="Processor threads a job uses; 0: cores divided by slots.")
     lease_seconds: float = Field(30.0, gt=0, description="How long a silent worker keeps its job.")
     heartbeat_seconds: float = Field(0.5, gt=0, description="How often a worker extends its lease and reads commands.")
@@ -96,4 +117,5 @@ class Settings(BaseSettings):
     @cached_property
     def threads_of_a_job(self) -> int:
         """Processor threads one job uses."""
-        return self.threads_per_slot or max(1, self.cores // self.slots)
+        slots = read_slots(self.devices)
+        return self.threads_per_slot or max(1, self.cores // (len(slots) if slots else self.slots))

@@ -160,7 +160,7 @@ class TrainingSpec(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; "auto": a GPU when the worker has one."""
+    """Slots that take the job: on a CPU, on a GPU, or with "auto" whichever is free first."""
     precision: Literal["auto", "float32"] = "auto"
     """Arithmetic of the step; "auto" is float32."""
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
@@ -186,6 +186,8 @@ class JobSpec(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     """Name for people; not part of the hash."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Jobs with a higher priority are trained first; not part of the hash."""
     network: NetworkSpec
     """The network."""
     loss: AnyLoss
@@ -229,10 +231,10 @@ class JobSpec(Strict):
         return value
 
     def sha256(self) -> str:
-        """Return the hash of what decides the result: everything but the name and the data set's id.
+        """Return the hash of what decides the result: everything but the name, the priority and the data set's id.
 
         The data's own hash and this one name the run, wherever and under whatever id the data is stored.
         """
         value = self.canonical()
-        del value["name"], value["data"]["dataset"]
+        del value["name"], value["priority"], value["data"]["dataset"]
         return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -5,9 +5,10 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from service.devices import kind_of
 from service.errors import TrainyardError
 from service.queue import Queue
 from service.reconciler import Reconciler
@@ -37,10 +38,14 @@ class Watch:
     """A thread of the worker's parent."""
 
     def __init__(
-        self, settings: Settings, children: Callable[[], Iterable[ChildProcess]], name_of: Callable[[int], str]
+        self,
+        settings: Settings,
+        slots: Sequence[str],
+        children: Callable[[], Iterable[ChildProcess]],
+        name_of: Callable[[int], str],
     ) -> None:
         """Watch the processes that `children` returns, those that live now; jobs know each by `name_of(pid)`."""
-        self._settings, self._children, self._name_of = settings, children, name_of
+        self._settings, self._slots, self._children, self._name_of = settings, slots, children, name_of
         self._store = open_store(settings.effective_database_url)
         self._reconciler = Reconciler(self._store, Queue(settings.effective_broker_url), settings)
         self._sender = Sender(self._store, settings)
@@ -83,8 +88,8 @@ class Watch:
 
     def _beat(self) -> None:
         with self._store.begin() as session:
-            slots = self._settings.slots
-            workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots)
+            slots, kind = len(self._slots), kind_of(self._slots[0])
+            workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots, device=kind)
             workers.forget(session, FORGET_SECONDS)
 
     def _living(self) -> dict[int, ChildProcess]:

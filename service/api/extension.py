@@ -16,6 +16,7 @@ from service.store.tables import Job
 
 CHANGEABLE = (
     "name",
+    "priority",
     "optimizer.learning_rate",
     "schedule",
     "regularization.l1",

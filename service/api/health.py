@@ -12,7 +12,6 @@ from service.errors import InvalidInput, TrainyardError, Unavailable
 from service.store import workers
 
 VERSION = version("trainyard")
-WORKER_SILENCE_SECONDS = 10.0
 
 router = APIRouter(tags=["service"], dependencies=[Depends(known_query)])
 
@@ -83,4 +82,4 @@ def get_readiness(service: Service) -> Readiness:
 
 def _living(service: Backend) -> int:
     with service.store.read() as session:
-        return len(workers.alive(session, WORKER_SILENCE_SECONDS))
+        return len(workers.alive(session, workers.ALIVE_SECONDS))

@@ -16,6 +16,7 @@ from service.blocks.base import Shape, Strict
 from service.errors import InvalidInput, InvalidSpec, Problem
 from service.problems import parse_json, read_draft
 from service.spec import JobSpec
+from service.store import waiting, workers
 from service.summary import summarize
 
 STAND_IN_DATA = {"dataset": "ds_" + "0" * 26, "target": "target"}
@@ -50,10 +51,20 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
     if isinstance(data, dict) and "dataset" in data:
         _refuse_shapes(request)
         found = examine(service, request.spec)
-        return _answer(service, found, found.spec.sha256(), advise(found.spec, found.network, found.profile))
+        advice = [*advise(found.spec, found.network, found.profile), *_no_slot(service, found.spec)]
+        return _answer(service, found, found.spec.sha256(), advice)
     spec = _without_data(request)
     plan = build(service, spec, *_shapes(request))
     return _answer(service, plan, None, advise(spec, plan.network))
+
+
+def _no_slot(service: Backend, spec: JobSpec) -> list[Advice]:
+    """Return the advice on a device that no living worker has; none on "auto", which takes what comes."""
+    device = spec.training.device
+    with service.store.read() as session:
+        reason = None if device == "auto" else waiting.missing_slot(device, workers.kinds(session))
+    mend = 'Start such a worker, or ask for "auto".'
+    return [Advice("no_slot", "training.device", reason, "the workers alive", mend)] if reason else []
 
 
 def _wrapped(value: object) -> object:

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
+
+from service.submitters import HEADER, SUBMITTER_PATTERN
 
 ID = "[0-9a-hjkmnp-tv-z]{26}$"
 
@@ -22,6 +24,17 @@ Name = Annotated[
         pattern=NO_CONTROLS,
         description='Name for people; default: the file\'s name, else "dataset".',
     ),
+]
+Submitter = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        pattern=SUBMITTER_PATTERN,
+        description='Whose job it is, for fair turns and limits: 1 to 200 printable characters; default: "anonymous".',
+    ),
+]
+OfSubmitter = Annotated[
+    str | None, Query(pattern=SUBMITTER_PATTERN, description="Only jobs of this submitter (`X-Trainyard-Submitter`).")
 ]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 ImageSize = Annotated[

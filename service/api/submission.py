@@ -18,7 +18,8 @@ from service.network import META, Network, build_network
 from service.network.beliefs import belief_stack
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
-from service.store import datasets, jobs
+from service.store import datasets, jobs, queueing
+from service.store.limits import QueueLimits
 from service.store.tables import Dataset, Job
 
 
@@ -171,13 +172,15 @@ def find_dataset(service: Backend, dataset_id: str) -> Dataset:
         raise InvalidSpec([problem]) from error
 
 
-def queue(session: Session, submission: Submission) -> Job:
+def queue(session: Session, submission: Submission, submitter: str, limits: QueueLimits) -> Job:
     """Add the job to the queue.
 
     Raises:
         NotFound: The data set was deleted meanwhile.
+        QueueFull: As many jobs wait as the limits allow.
     """
     spec = submission.spec
+    queueing.admit(session, submitter, limits)
     datasets.hold(session, spec.data.dataset)
     spec_sha256, data_sha256, seed = submission.identity
     return jobs.insert(
@@ -188,5 +191,8 @@ def queue(session: Session, submission: Submission) -> Job:
         dataset=submission.dataset.id,
         data_sha256=data_sha256,
         seed=seed,
+        submitter=submitter,
+        priority=spec.priority,
+        device=spec.training.device,
         total_epochs=spec.training.epochs,
     )

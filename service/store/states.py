@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, update
+from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import Session
 
 from service.store import events
@@ -33,7 +33,7 @@ LET_GO = {"running": "queued", "pausing": "paused", "cancelling": "cancelled"}
 
 def move(
     session: Session,
-    job_id: str | ScalarSelect[str],
+    job_id: str,
     status: str,
     message: str,
     *conditions: ColumnElement[bool],

@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from service.store import deliveries, idempotency, workers
+from service.store import deliveries, idempotency, queueing, workers
 from service.store.blobs import collect
 from service.store.engine import Store
 
@@ -15,6 +15,7 @@ def tidy(store: Store, older_than: float = 3600) -> None:
     """Throw away what nothing has needed for `older_than` seconds, in many short transactions."""
     with store.begin() as session:
         idempotency.purge(session)
+        queueing.forget_turns(session)
         workers.forget(session, FORGET_WORKERS_SECONDS)
     while True:
         with store.begin() as session:

@@ -69,6 +69,8 @@ def queue(store: Store, dataset: Dataset, spec: dict[str, Any]) -> str:
             dataset=dataset.id,
             data_sha256=dataset.sha256,
             seed=parsed.training.seed,
+            priority=parsed.priority,
+            device=parsed.training.device,
         )
     return job.id
 

@@ -19,18 +19,21 @@ ASK_SECONDS = 0.5
 """Pause between two questions whether the database is back."""
 
 
-def run_attempt(store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None) -> None:
+def run_attempt(
+    store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None, slot: str = "auto"
+) -> None:
     """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause.
 
     While the database does not answer, the attempt waits for it, and then goes on from the last checkpoint: what was
-    about to be written may have been stored or not. `stuck` is called when the run lost its job, e.g. because it was
+    about to be written may have been stored or not. `slot` is the device to train on; "auto": what the job asks for.
+    `stuck` is called when the run lost its job, e.g. because it was
     killed, and does not come to a step's end.
     """
     first = job.attempt == 1 and job.parent is None
     while True:
         try:
             with Lease(store, settings, job.id, job.attempt, stuck) as lease:
-                _attempt(store, settings, job, lease, first)
+                _attempt(store, settings, job, lease, slot, first)
             return
         except LeaseLost:
             log.warning("job %s: attempt %s no longer owns it; nothing more is written", job.id, job.attempt)
@@ -60,9 +63,9 @@ def _wait_for_database(store: Store, settings: Settings, job: Job) -> bool:
     return False
 
 
-def _attempt(store: Store, settings: Settings, job: Job, lease: Lease, first: bool) -> None:
+def _attempt(store: Store, settings: Settings, job: Job, lease: Lease, slot: str, first: bool) -> None:
     try:
-        Run(store, settings, job, lease).train(first)
+        Run(store, settings, job, lease, slot).train(first)
     except Interrupted as interruption:
         _interrupted(store, lease, interruption)
     except (LeaseLost, Unavailable):

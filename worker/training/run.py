@@ -54,11 +54,11 @@ def _classes(target: TargetCodec) -> list[Any] | None:
 class Run:
     """What one attempt puts together to train."""
 
-    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease) -> None:
+    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease, slot: str) -> None:
         self.store, self.settings, self.job, self.lease = store, settings, job, lease
         self.began = time.monotonic()
         self.spec = JobSpec.model_validate(job.spec)
-        self.device = choose_device(self.spec.training.device)
+        self.device = choose_device(self.spec.training.device, slot)
         with told_apart(None, 0):
             self.data = self._load()
         self.loop = self._loop()
