@@ -17,6 +17,7 @@ from service.blocks.metrics import DEFAULT_METRICS, AnyMetric, Metric
 from service.blocks.mixing import AnyMixing
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
+from service.blocks.pretrained import Pretrained
 from service.blocks.pretraining import AnyPretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
@@ -224,11 +225,21 @@ class JobSpec(Strict):
         split["seed"] = value["training"]["seed"] if split["seed"] is None else split["seed"]
         return value
 
-    def sha256(self) -> str:
-        """Return the hash of what decides the result: everything but the name and the data set's id.
+    @property
+    def starts_from(self) -> set[str]:
+        """The hashes of the weights that the job starts from."""
+        blocks = [layer for layer in self.network.layers if isinstance(layer, Pretrained)]
+        return {block.weights_sha256 for block in blocks if block.weights_sha256 is not None}
 
-        The data's own hash and this one name the run, wherever and under whatever id the data is stored.
+    def sha256(self) -> str:
+        """Return the hash of what decides the result: everything but the name and the ids of data set and weights.
+
+        The data's own hash and this one name the run, wherever and under whatever id the data is stored. Weights to
+        start from are here by their own hash.
         """
         value = self.canonical()
         del value["name"], value["data"]["dataset"]
+        for layer in value["network"]["layers"]:
+            if layer["type"] == "pretrained":
+                del layer["source"]
         return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -11,12 +11,24 @@ from types import FrameType
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
+from service.api import (
+    blocks,
+    datasets,
+    health,
+    job_commands,
+    job_records,
+    jobs,
+    models,
+    networks,
+    openapi,
+    problems,
+    weights,
+)
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
-from service.api.upload import remove_stale
+from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
 from service.predict.cache import ModelCache
@@ -42,6 +54,7 @@ TAGS = [
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "service", "description": "The service itself."},
 ]
 ROUTERS = (
@@ -52,6 +65,7 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    weights.router,
     health.router,
 )
 
@@ -113,7 +127,7 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     Raises:
         SchemaMismatch: The database is not the one that this version needs.
     """
-    folder = datasets.uploads_folder(settings)
+    folder = uploads_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
     store = open_store(settings.effective_database_url)

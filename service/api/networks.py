@@ -11,6 +11,7 @@ from service.api.bodies import read_value
 from service.api.deps import JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
+from service.api.sources import look_up
 from service.api.submission import build, examine
 from service.blocks.base import Shape, Strict
 from service.errors import InvalidInput, InvalidSpec, Problem
@@ -52,9 +53,9 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
         _refuse_shapes(request)
         found = examine(service, request.spec)
         return _answer(found.spec, found.network, found.input_shape, found.outputs, found.spec.sha256())
-    spec = _without_data(request)
+    spec, sources = look_up(service.store, _without_data(request))
     shape, outputs = _shapes(request)
-    return _answer(spec, build(service, spec, shape, outputs), shape, outputs, None)
+    return _answer(spec, build(service, spec, shape, outputs, None, sources), shape, outputs, None)
 
 
 def _wrapped(value: object) -> object:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
+from service.api.sources import Sources, look_up
 from service.blocks.base import Shape
 from service.data.facts import features_of
 from service.data.formats import contents_sha256
@@ -14,6 +15,7 @@ from service.data.profile import ColumnProfile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.network import Network, build_network
 from service.network.beliefs import belief_stack
+from service.network.fitting import fit
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
 from service.store import datasets, jobs
@@ -38,8 +40,10 @@ class Submission:
         return self.spec.sha256(), data_sha256, self.spec.training.seed
 
 
-def examine(service: Backend, value: object) -> Submission:
+def examine(service: Backend, value: object, held: frozenset[str] = frozenset()) -> Submission:
     """Return what the JSON value of a specification asks for.
+
+    Weights whose hashes are `held` need no source any more: a job has begun with them.
 
     Raises:
         InvalidSpec: With every problem that can be found, of the form, of the columns and of the shapes.
@@ -47,9 +51,10 @@ def examine(service: Backend, value: object) -> Submission:
     draft = read_draft(value)
     if draft.readable is None:
         raise InvalidSpec(draft.problems)
+    draft, sources = _with_sources(service, draft, held)
     problems, submission = list(draft.problems), None
     try:
-        submission = _fit(service, draft)
+        submission = _fit(service, draft, sources)
     except InvalidSpec as error:
         known = {problem.path for problem in problems}
         problems += [problem for problem in error.problems if problem.path not in known]
@@ -58,7 +63,18 @@ def examine(service: Backend, value: object) -> Submission:
     return submission
 
 
-def _fit(service: Backend, draft: Draft) -> Submission | None:
+def _with_sources(service: Backend, draft: Draft, held: frozenset[str]) -> tuple[Draft, Sources]:
+    """Return the draft with what its pretrained blocks start from; where that is wrong, its network is broken."""
+    if draft.readable is None or not draft.sound("network"):
+        return draft, {}
+    try:
+        spec, sources = look_up(service.store, draft.readable, held)
+    except InvalidSpec as error:
+        return replace(draft, problems=(*draft.problems, *error.problems), broken=draft.broken | {"network"}), {}
+    return replace(draft, readable=spec), sources
+
+
+def _fit(service: Backend, draft: Draft, sources: Sources) -> Submission | None:
     """Hold what is sound of a specification against its data; None where too little is sound to build it."""
     spec = draft.readable
     assert spec is not None
@@ -73,7 +89,7 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
     try:
-        network = build(service, spec, shape, outputs, token_count_of(spec, columns))
+        network = build(service, spec, shape, outputs, token_count_of(spec, columns), sources)
     except InvalidSpec as error:
         hint = _layout_hint(spec, columns)
         hinted = [replace(p, message=p.message + hint) if p.got == list(shape) else p for p in error.problems]
@@ -94,11 +110,19 @@ def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
     )
 
 
-def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None) -> Network:
-    """Build the network on the meta device.
+def build(
+    service: Backend,
+    spec: JobSpec,
+    shape: Shape,
+    outputs: int,
+    vocabulary: int | None = None,
+    sources: Sources | None = None,
+) -> Network:
+    """Build the network on the meta device, and see that stored tensors fit it.
 
     Raises:
-        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, or there are too many parameters.
+        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, a pretrained block not its tensors,
+            or there are too many parameters.
     """
     refused = check_shape(spec, shape)
     try:
@@ -106,6 +130,9 @@ def build(service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabular
         network = build_network(spec.network, spec.regularization, shape, outputs, limit, vocabulary)
         if spec.pretrain is not None:
             belief_stack(spec.network, network)
+        for record in network.records:
+            if sources and record.path in sources:
+                fit(record, sources[record.path])
     except InvalidSpec as error:
         raise InvalidSpec([*refused, *error.problems]) from error
     if refused:
@@ -133,7 +160,7 @@ def queue(session: Session, submission: Submission) -> Job:
     """Add the job to the queue.
 
     Raises:
-        NotFound: The data set was deleted meanwhile.
+        NotFound: The data set, or weights to start from, were deleted meanwhile.
     """
     spec = submission.spec
     datasets.hold(session, spec.data.dataset)
@@ -147,4 +174,5 @@ def queue(session: Session, submission: Submission) -> Job:
         data_sha256=data_sha256,
         seed=seed,
         total_epochs=spec.training.epochs,
+        starts_from=spec.starts_from,
     )

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import WrongState
 from service.ids import new_id
-from service.store import checkpoints, datasets, events, jobs
+from service.store import checkpoints, datasets, events, jobs, weights
 from service.store.tables import Checkpoint, Job, Metric
 
 
@@ -40,6 +40,7 @@ def extend(session: Session, parent_id: str, *, spec: dict[str, Any], spec_sha25
         seed=parent.seed,
         total_epochs=epochs,
         parent=parent_id,
+        starts_from=weights.held_by(session, parent_id),
     )
     _take_checkpoints(session, parent_id, job.id)
     _take_metrics(session, parent_id, job.id, last.step)

@@ -41,6 +41,7 @@ from worker.training.loop import Interrupted, Loop
 from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
+from worker.training.start import start_from_sources
 from worker.training.step import Step
 from worker.training.tally import Units
 
@@ -163,7 +164,7 @@ class Run:
             raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
         batches = Batches(data, spec.training, network.has_batch_norm)
         use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
-        network = materialize(network, spec.training.seed).to(self.device)
+        network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
         horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
         step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
