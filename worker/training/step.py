@@ -7,6 +7,7 @@ from service.blocks.noise import StepNoise, set_noise
 from service.blocks.optimizers import Group
 from service.blocks.schedules import Horizon
 from service.network import Network
+from service.network.learning import Learning
 from service.randomness import generator
 from service.spec import JobSpec
 from worker.data import Batch
@@ -128,10 +129,14 @@ class Step:
 
 
 def _groups(network: Network) -> list[Group]:
-    """Return the parameters that learn in any epoch, those of one factor on the learning rate together."""
-    groups: dict[float, Group] = {}
+    """Return the parameters that learn in any epoch, together those that do so alike.
+
+    Not even those of one factor that begin at different epochs are in one group: torch's fused SGD with momentum takes
+    none of which some have a velocity and some have none yet.
+    """
+    groups: dict[Learning, Group] = {}
     for name, parameter in network.named_parameters():
         learning = network.learning[name]
         if learning.since is not None:
-            groups.setdefault(learning.factor, {"params": [], "factor": learning.factor})["params"].append(parameter)
+            groups.setdefault(learning, {"params": [], "factor": learning.factor})["params"].append(parameter)
     return list(groups.values())

@@ -54,6 +54,10 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("delete", "/v1/models/{model_id}"),
         ("post", "/v1/models/{model_id}/predict"),
         ("get", "/v1/models/{model_id}/weights"),
+        ("post", "/v1/weights"),
+        ("get", "/v1/weights"),
+        ("get", "/v1/weights/{weights_id}"),
+        ("delete", "/v1/weights/{weights_id}"),
     }
 
 
@@ -102,15 +106,28 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
+        "/v1/weights",
     }
+    assert set(bodies["/v1/weights"]) == {"application/octet-stream", "multipart/form-data"}
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
-    for path in set(bodies) - {"/v1/datasets"}:
+    for path in set(bodies) - {"/v1/datasets", "/v1/weights"}:
         assert bodies[path]["application/json"]["examples"]
 
 
 def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("Job", "Dataset", "Model", "Problem", "InvalidValue", "NetworkCheck", "Event", "Metric", "JobSpec"):
+    for name in (
+        "Job",
+        "Dataset",
+        "Model",
+        "Weights",
+        "Problem",
+        "InvalidValue",
+        "NetworkCheck",
+        "Event",
+        "Metric",
+        "JobSpec",
+    ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"
 
