@@ -56,11 +56,16 @@ def examine(service: Backend, value: object, held: frozenset[str] = frozenset())
     try:
         submission = _fit(service, draft, sources)
     except InvalidSpec as error:
-        known = {problem.path for problem in problems}
-        problems += [problem for problem in error.problems if problem.path not in known]
+        problems += _more(error, problems)
     if problems or submission is None:
         raise InvalidSpec(problems)
     return submission
+
+
+def _more(error: InvalidSpec, known: Sequence[Problem]) -> list[Problem]:
+    """Return the problems at places of which none is known."""
+    paths = {problem.path for problem in known}
+    return [problem for problem in error.problems if problem.path not in paths]
 
 
 def _with_sources(service: Backend, draft: Draft, held: frozenset[str]) -> tuple[Draft, Sources]:
@@ -70,7 +75,8 @@ def _with_sources(service: Backend, draft: Draft, held: frozenset[str]) -> tuple
     try:
         spec, sources = look_up(service.store, draft.readable, held)
     except InvalidSpec as error:
-        return replace(draft, problems=(*draft.problems, *error.problems), broken=draft.broken | {"network"}), {}
+        problems = (*draft.problems, *_more(error, draft.problems))
+        return replace(draft, problems=problems, broken=draft.broken | {"network"}), {}
     return replace(draft, readable=spec), sources
 
 
