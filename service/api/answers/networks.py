@@ -25,7 +25,9 @@ class Layer(Answer):
     output_shape: list[int]
     """Shape that leaves."""
     parameters: Count
-    """Numbers that training changes."""
+    """Numbers that are learned, here or where they come from."""
+    trainable_parameters: Count
+    """Those of them that this training changes, now or later."""
     multiply_adds: Count
     """Multiply-adds of one row, forward."""
     activation_bytes: Count
@@ -73,7 +75,9 @@ class NetworkCheck(Answer):
     layers: list[Layer]
     """The layers, first to last."""
     parameters: Count
-    """Numbers that training changes, of all layers."""
+    """Numbers that are learned, here or where they come from, of all layers."""
+    trainable_parameters: Count
+    """Those of them that this training changes, now or later."""
     multiply_adds: Count
     """Multiply-adds of one row, forward, of all layers."""
     memory: Memory
@@ -101,6 +105,7 @@ class NetworkCheck(Answer):
             outputs=outputs,
             layers=[Layer.of(layer) for layer in summary.layers],
             parameters=summary.parameters,
+            trainable_parameters=summary.trainable_parameters,
             multiply_adds=summary.multiply_adds,
             memory=Memory(
                 weights_bytes=summary.parameters * FLOAT_BYTES,

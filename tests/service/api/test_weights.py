@@ -150,13 +150,18 @@ def test_a_model_is_started_from_and_the_specification_keeps_what_was_taken(api:
 
 def test_what_was_kept_can_be_submitted_again_and_is_the_same_job(api: Any, trained: Any) -> None:
     dataset, model = trained
-    spec = onto(api, dataset, {"source": model["id"], "until": "dropout_1"})
+    spec = onto(api, dataset, {"source": model["id"], "until": "dropout_1", "trainable": False})
     first = api.submit(spec)
     second = api.submit(first["spec"])
     checked = api.client.post("/v1/networks/validate", json={"spec": spec}).json()
     assert first["spec_sha256"] == second["spec_sha256"] == checked["spec_sha256"]
     assert first["spec"] == second["spec"]
     assert [layer["parameters"] for layer in checked["layers"]] == [13 * 8 + 8, 8 * 3 + 3]
+    assert [layer["trainable_parameters"] for layer in checked["layers"]] == [0, 8 * 3 + 3]
+    assert checked["trainable_parameters"] == 8 * 3 + 3
+    open_ = onto(api, dataset, {"source": model["id"], "until": "dropout_1"})
+    learning = api.client.post("/v1/networks/validate", json=open_).json()
+    assert learning["memory"]["training_bytes"] - checked["memory"]["training_bytes"] == 3 * 4 * (13 * 8 + 8)
 
 
 def test_a_network_is_looked_at_without_data_too(api: Any, trained: Any) -> None:
