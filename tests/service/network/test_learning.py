@@ -134,3 +134,30 @@ def test_weight_decay_keeps_to_kernels_in_every_group(kind: str) -> None:
         (len(group["params"]), group["factor"], group["weight_decay"]) for group in optimizer.build(groups).param_groups
     ]
     assert found == [(1, 0.1, 0.5), (1, 0.1, 0.0), (1, 1.0, 0.5)]
+
+
+def test_a_line_search_leaves_the_sign_of_frozen_zeros_and_begins_anew_when_they_learn() -> None:
+    frozen, free = nn.Parameter(torch.tensor([-0.0, 0.0]), requires_grad=False), nn.Parameter(torch.tensor([3.0, 2.0]))
+    target = torch.tensor([[1.0, 5.0], [-2.0, 4.0]])
+    optimizer = Lbfgs(iterations=4).build([frozen, free])
+
+    def look() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = ((torch.stack([frozen, free]) - target) * torch.tensor([1.0, 7.0])).pow(4).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(look)  # type: ignore[arg-type]
+        assert torch.signbit(frozen).tolist() == [True, False]
+    assert not torch.equal(free, torch.tensor([3.0, 2.0]))
+    frozen.requires_grad_()
+    start = [frozen.detach().clone(), free.detach().clone()]
+    optimizer.step(look)  # type: ignore[arg-type]
+    seen = [frozen.detach().clone(), free.detach().clone()]
+    with torch.no_grad():
+        frozen.copy_(start[0]), free.copy_(start[1])
+    optimizer = Lbfgs(iterations=4).build([frozen, free])
+    optimizer.step(look)  # type: ignore[arg-type]
+    assert torch.equal(frozen, seen[0]) and torch.equal(free, seen[1])
+    assert not torch.equal(seen[0], start[0])
