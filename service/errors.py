@@ -4,6 +4,7 @@ TrainyardError                      500 internal_error
 |-- InvalidInput                    422 invalid_input        (carries a list of Problem)
 |   |-- InvalidSpec                 422 invalid_spec
 |   |-- InvalidDataset              422 invalid_dataset
+|   |-- InvalidWeights              422 invalid_weights
 |   |-- InvalidRows                 422 invalid_rows
 |   `-- IdempotencyMismatch         422 idempotency_mismatch
 |-- MalformedRequest                400 malformed_request
@@ -23,6 +24,7 @@ TrainyardError                      500 internal_error
     |-- NonFiniteLoss               non_finite_loss
     |-- OutOfMemory                 out_of_memory
     |-- DatasetGone                 dataset_gone
+    |-- WeightsGone                 weights_gone
     `-- AttemptsExhausted           attempts_exhausted
 """
 
@@ -84,6 +86,12 @@ class InvalidDataset(InvalidInput):
     """The uploaded file cannot be read as a data set."""
 
     code = "invalid_dataset"
+
+
+class InvalidWeights(InvalidInput):
+    """The uploaded file cannot be read as weights."""
+
+    code = "invalid_weights"
 
 
 class InvalidRows(InvalidInput):
@@ -215,6 +223,12 @@ class DatasetGone(TrainingFailed):
     """The data set of this job no longer exists or cannot be read."""
 
     code = "dataset_gone"
+
+
+class WeightsGone(TrainingFailed):
+    """The weights that this job starts from cannot be read."""
+
+    code = "weights_gone"
 
 
 class AttemptsExhausted(TrainingFailed):

@@ -23,12 +23,13 @@ from service.api import (
     openapi,
     problems,
     webhooks,
+    weights,
 )
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
-from service.api.upload import remove_stale
+from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
 from service.predict.cache import ModelCache
@@ -56,6 +57,7 @@ TAGS = [
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
     {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
+    {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "service", "description": "The service itself."},
 ]
 ROUTERS = (
@@ -67,6 +69,7 @@ ROUTERS = (
     job_records.router,
     models.router,
     webhooks.router,
+    weights.router,
     health.router,
 )
 
@@ -130,7 +133,7 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     Raises:
         SchemaMismatch: The database is not the one that this version needs.
     """
-    folder = datasets.uploads_folder(settings)
+    folder = uploads_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
     store = open_store(settings.effective_database_url)

@@ -11,6 +11,7 @@ from service.api.bodies import read_value
 from service.api.deps import Backend, JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
+from service.api.sources import look_up
 from service.api.submission import Plan, build, examine
 from service.blocks.base import Shape, Strict
 from service.errors import InvalidInput, InvalidSpec, Problem
@@ -53,8 +54,8 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
         found = examine(service, request.spec)
         advice = [*advise(found.spec, found.network, found.profile), *_no_slot(service, found.spec)]
         return _answer(service, found, found.spec.sha256(), advice)
-    spec = _without_data(request)
-    plan = build(service, spec, *_shapes(request))
+    spec, sources = look_up(service.store, _without_data(request))
+    plan = build(service, spec, *_shapes(request), sources=sources)
     return _answer(service, plan, None, advise(spec, plan.network))
 
 

@@ -83,7 +83,8 @@ def file_request(media_types: Mapping[str, str], examples: Mapping[str, object],
     """Return the `openapi_extra=` of a route that takes a file, as the body or as the form's field `file`."""
     binary = {"type": "string", "format": "binary"}
     content: dict[str, Any] = {kind: {"schema": {**binary, "description": text}} for kind, text in media_types.items()}
-    content[JSON] = {"schema": ROWS}
+    if JSON in examples:
+        content[JSON] = {"schema": ROWS}
     for kind, example in examples.items():
         content[kind]["examples"] = {"small": {"value": example}}
     form = {"type": "object", "required": ["file"], "properties": {"file": {**binary, "description": "The file."}}}

@@ -11,6 +11,7 @@ ID = "[0-9a-hjkmnp-tv-z]{26}$"
 DatasetId = Annotated[str, Path(pattern=f"^ds_{ID}", description="Id of the data set.")]
 JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
 ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
+WeightsId = Annotated[str, Path(pattern=f"^wts_{ID}", description="Id of the weights.")]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
 WebhookId = Annotated[str, Path(pattern=f"^whk_{ID}", description="Id of the webhook.")]
 DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]
@@ -35,6 +36,15 @@ Submitter = Annotated[
 ]
 OfSubmitter = Annotated[
     str | None, Query(pattern=SUBMITTER_PATTERN, description="Only jobs of this submitter (`X-Trainyard-Submitter`).")
+]
+WeightsName = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=NO_CONTROLS,
+        description='Name for people; default: the file\'s name, else "weights".',
+    ),
 ]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 ImageSize = Annotated[

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import WrongState
 from service.ids import new_id
-from service.store import checkpoints, datasets, events, jobs, queueing
+from service.store import checkpoints, datasets, events, jobs, queueing, weights
 from service.store.limits import NO_LIMITS, QueueLimits
 from service.store.tables import Checkpoint, Job, Metric
 
@@ -56,6 +56,7 @@ def extend(
         device=spec["training"]["device"],
         total_epochs=epochs,
         parent=parent_id,
+        starts_from=weights.held_by(session, parent_id),
     )
     _take_checkpoints(session, parent_id, job.id)
     _take_metrics(session, parent_id, job.id, last.step)

@@ -1,6 +1,6 @@
 """Jobs. What clients do to them is here; what workers do is in `attempts`, their states are in `states`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import delete as delete_from
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import NotFound, WrongState
 from service.ids import new_id
-from service.store import events, waiting, workers
+from service.store import events, waiting, weights, workers
 from service.store.attempts import (
     Progress,
     cancelled,
@@ -68,8 +68,15 @@ def insert(
     device: str = "auto",
     total_epochs: int | None = None,
     parent: str | None = None,
+    starts_from: Collection[str] = (),
 ) -> Job:
-    """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile."""
+    """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile.
+
+    `starts_from` are the hashes of the weights that it starts from, which stay as long as it does.
+
+    Raises:
+        NotFound: Such weights were deleted meanwhile.
+    """
     job = Job(
         id=new_id(Job.id_prefix),
         name=name,
@@ -86,6 +93,7 @@ def insert(
     )
     session.add(job)
     session.flush()
+    weights.hold(session, job.id, starts_from)
     events.add(session, job.id, "queued", "The job is queued.", tells="queued")
     if device != "auto" and (reason := waiting.missing_slot(device, workers.kinds(session))):
         events.add(session, job.id, "no_slot", reason, level="warn", data={"device": device})

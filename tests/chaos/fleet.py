@@ -16,7 +16,7 @@ import psutil
 import redis
 
 from service.settings import Settings
-from service.stack import redis_command, server_command, worker_command
+from service.stack import redis_command, server_command, worker_commands
 from service.store import jobs
 from service.store.engine import Store, open_store
 from service.store.tables import Job
@@ -81,7 +81,8 @@ class Fleet:
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """Add a worker."""
-        process = self._start("worker", worker_command(), environment)
+        (command,) = worker_commands(self.settings).values()
+        process = self._start("worker", command, environment)
         self.workers.append(process)
         return process
 

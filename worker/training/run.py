@@ -38,6 +38,7 @@ from worker.training.memory import told_apart
 from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
+from worker.training.start import start_from_sources
 from worker.training.step import Step
 from worker.training.tally import Units
 
@@ -122,7 +123,7 @@ class Run:
         self.memory = training_memory(network, spec, len(data.x))
         self._tell_of_the_start(batches.rows_of_batch)
         with told_apart(self.memory, batches.rows_of_batch):
-            network = materialize(network, spec.training.seed).to(self.device)
+            network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
         horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
         step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)

@@ -30,7 +30,7 @@ class Model(Answer):
     calibration: JsonObject | None
     """How its confidences were corrected; null: not at all."""
     parameters: Count
-    """Numbers that training changed."""
+    """Numbers in its weights, those included that were frozen."""
     size: Count
     """Bytes of the weights."""
     weights_sha256: Sha256

@@ -62,6 +62,10 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("post", "/v1/webhooks/{webhook_id}/test"),
         ("get", "/v1/webhooks/{webhook_id}/deliveries"),
         ("get", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"),
+        ("post", "/v1/weights"),
+        ("get", "/v1/weights"),
+        ("get", "/v1/weights/{weights_id}"),
+        ("delete", "/v1/weights/{weights_id}"),
     }
 
 
@@ -111,9 +115,11 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
         "/v1/webhooks",
+        "/v1/weights",
     }
+    assert set(bodies["/v1/weights"]) == {"application/octet-stream", "multipart/form-data"}
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
-    for path in set(bodies) - {"/v1/datasets"}:
+    for path in set(bodies) - {"/v1/datasets", "/v1/weights"}:
         assert bodies[path]["application/json"]["examples"]
 
 
@@ -123,6 +129,7 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         "Job",
         "Dataset",
         "Model",
+        "Weights",
         "Problem",
         "InvalidValue",
         "NetworkCheck",

@@ -16,7 +16,7 @@ from service.store.tables import Dataset
 from tests.worker.runs import changed, queue
 from worker.training.memory import ran_out, told_apart
 
-MEMORY = TrainingMemory(weights_bytes=1 << 20, copies=5, row_bytes=1 << 20, data_bytes=1 << 20)
+MEMORY = TrainingMemory(weights_bytes=1 << 20, beside_bytes=4 << 20, row_bytes=1 << 20, data_bytes=1 << 20)
 RUN = """
 import resource, sys
 from service.settings import Settings

@@ -106,6 +106,14 @@ def test_every_way_of_training_goes_on_with_the_same_bits(
     ends_with_the_same_bits(changed(**sections), step, sqlite_store, settings, wine, at_step)
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_line_search_that_has_seen_little_goes_on_with_the_same_bits(
+    step: int, sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    spec = changed(optimizer={"type": "lbfgs", "iterations": 2}, training={"batch_size": "all", "epochs": 4})
+    ends_with_the_same_bits(spec, step, sqlite_store, settings, wine, at_step)
+
+
 def test_an_attempt_that_dies_without_a_word_is_gone_on_with_from_its_last_checkpoint(
     sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
 ) -> None:
