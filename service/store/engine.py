@@ -23,8 +23,10 @@ BETWEEN_TRIES = (0.0005, 0.003)
 """Seconds between two tries for the write lock, drawn at random so that nobody keeps step with anybody."""
 POSTGRESQL_NAMES = ("postgres", "postgresql", "postgresql+psycopg")
 SQLITE_NAMES = ("sqlite", "sqlite+pysqlite")
-# A host that is cut off says nothing: without these a connection to it would wait for a quarter of an hour.
+# A host that is cut off says nothing: without these a connection to it would wait for a quarter of an hour, and the
+# locks of a process that was stopped in the middle of a transaction would be held until it goes on.
 POSTGRESQL_PATIENCE = {
+    "options": f"-c idle_in_transaction_session_timeout={BUSY_SECONDS}s",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -3,11 +3,11 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,6 +109,18 @@ class Fleet:
         self.redis.wait()
         self.redis = self._start_redis()
 
+    def freeze(self, pid: int) -> None:
+        """Stop a process where it holds nothing that others wait for.
+
+        A file has no way to take its lock back from a process that was stopped in a transaction.
+        """
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            if self.store.engine.dialect.name != "sqlite" or _can_write(str(self.store.engine.url.database)):
+                return
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
+
     def holder(self, job_id: str) -> int:
         """Return the process that trains a job."""
         return int(str(self.wait_for(job_id, lambda job: job.worker is not None).worker).split("/")[-1])
@@ -192,6 +204,14 @@ def family(pid: int) -> set[int]:
     return set()
 
 
+def _can_write(path: str) -> bool:
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as connection, suppress(sqlite3.Error):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        return True
+    return False
+
+
 def _said(job: Job) -> str:
     return f"{job.status} at step {job.step}, attempt {job.attempt}: {job.error_message}"
 
@@ -200,6 +220,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-PYTHON = sys.executable

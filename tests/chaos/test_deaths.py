@@ -18,7 +18,7 @@ from tests.chaos.fleet import LEASE_SECONDS, Fleet, family, until
 from tests.conftest import DATABASES
 from tests.worker.runs import changed, outcome
 
-SPEC = changed(training={"epochs": 220, "checkpoint_seconds": 0.2, "log_every_steps": None})
+SPEC = changed(training={"epochs": 100, "checkpoint_seconds": 0.2, "log_every_steps": None})
 OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "5"))
 """How long the database is away; longer than a lease."""
 
@@ -140,7 +140,7 @@ def test_one_that_was_stopped_wakes_when_another_owns_its_job(
     fleet.running(job_id)
     sleeper = fleet.holder(job_id)
     worker = fleet.parent_of(sleeper)
-    os.kill(sleeper, signal.SIGSTOP)
+    fleet.freeze(sleeper)
     fleet.wait_for(job_id, lambda job: job.attempt == 2 and job.step > 60)
     os.kill(sleeper, signal.SIGCONT)
     job = survived(fleet, job_id, undisturbed)
