@@ -1,11 +1,12 @@
 # make demo   a network trains on real data through the whole stack, and predicts with error bars
 # make test   all tests
 # make run    the stack, until Ctrl-C
+# make chaos  rounds of 200 jobs on 3 workers under random kills: ROUNDS=1 by default
 # make lint   what CI checks before the tests;  make format mends what can be mended
 # make bench  the speed figures
 # make docs   the pages of docs/ that follow from the code
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format bench docs clean
+.PHONY: help demo run test chaos lint format bench docs clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,6 +25,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.test-installed
 	@$(CLEAN_ENV) $(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.test-installed
+	@$(CLEAN_ENV) CHAOS_ROUNDS=$(or $(ROUNDS),1) CHAOS_OUTAGE_SECONDS=30 $(BIN)/python -m pytest tests/chaos -s -v $(ARGS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

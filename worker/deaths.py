@@ -1,5 +1,6 @@
 """What a child died of, in words."""
 
+import os
 import signal
 
 from sqlalchemy.orm import Session
@@ -16,6 +17,20 @@ CAUSES = {
     signal.SIGKILL: "was killed from outside, as the system does when memory runs out",
     signal.SIGTERM: "was told to end",
 }
+
+
+def ended(pid: int) -> int | None:
+    """Return the exit status of a child of this process that has ended and that nobody has waited for yet, else None.
+
+    Below 0: the signal that it died of. The child stays for whoever waits for it.
+    """
+    try:
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def death(pid: int, exitcode: int | None) -> str:

@@ -16,7 +16,7 @@ from service.settings import Settings
 from service.store import jobs, workers
 from service.store.engine import open_store
 from service.webhooks.sender import Sender
-from worker.deaths import cause
+from worker.deaths import cause, ended
 from worker.draining import SIGNAL
 
 log = logging.getLogger(__name__)
@@ -98,10 +98,13 @@ class Watch:
     def _bury(self) -> None:
         """Give back the jobs of children that died, at once instead of when their lease runs out."""
         living = self._living()
-        for pid in self._known.keys() - living.keys():
+        for pid, child in list(self._known.items()):
+            exitcode = ended(pid)
+            if pid in living and exitcode is None:
+                continue
             with self._store.begin() as session:
                 for job in jobs.held_by(session, self._name_of(pid)):
-                    reason = cause(session, job.id, pid, self._known[pid].exitcode)
+                    reason = cause(session, job.id, pid, child.exitcode if exitcode is None else exitcode)
                     jobs.lose(session, job.id, job.attempt, self._settings.max_attempts, reason)
                     log.error("job %s: %s", job.id, reason)
             del self._known[pid]

@@ -61,10 +61,14 @@ class Fleet:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.redis = self._start_redis()
         self.server = self._start("server", server_command(self.settings))
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
         for _ in range(workers):
             self.start_worker()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
-        until(self.answers, "the server does not answer")
+        try:
+            until(lambda: self.answers(without_workers=not workers), self._last_words)
+        except AssertionError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End everything."""
@@ -131,11 +135,15 @@ class Fleet:
 
     # What clients do.
 
-    def answers(self) -> bool:
+    def answers(self, without_workers: bool = False) -> bool:
         """Return whether the server answers and all of its parts do."""
         with suppress(httpx.HTTPError):
-            return self.client.get("/readyz").status_code == 200
+            return self.client.get("/healthz" if without_workers else "/readyz").status_code == 200
         return False
+
+    def _last_words(self) -> str:
+        said = [path.read_text()[-2000:] for path in sorted(self.home.glob("*.log"))]
+        return "the fleet does not come up:\n" + "\n".join(said)
 
     def upload(self, content: bytes) -> str:
         """Upload a CSV and return the id of the data set."""
