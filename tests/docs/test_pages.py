@@ -1,5 +1,6 @@
 """What README and docs/ say is true: commands exist, JSON is valid, links lead somewhere, tables are current."""
 
+import itertools
 import json
 import re
 import runpy
@@ -92,6 +93,16 @@ def test_every_setting_and_error_code_is_documented() -> None:
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     for name, page in generate["PAGES"].items():
         assert (ROOT / "docs" / name).read_text() == page(), "run `make docs`"
+
+
+def test_every_promise_of_reliability_names_a_test_that_exists() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    named = [re.findall(r"`(tests/[\w/.]+)(?:::(\w+))?`", row) for row in rows]
+    assert all(named)
+    for path, name in itertools.chain(*named):
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), (path, name)
+        assert (ROOT / path).exists(), path
 
 
 def test_every_page_is_reached_from_the_index() -> None:
