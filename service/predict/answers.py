@@ -12,8 +12,8 @@ from service.data.pipeline import TargetCodec
 from service.data.profile import Value, key_of
 from service.errors import InvalidRows, Problem
 from service.predict.messages import ClassPrediction, ValuePrediction
-from service.predict.predicted import PredictedQuantiles
-from service.predict.uncertainty import ClassSamples, ValueSamples
+from service.uncertainty.predicted import PredictedQuantiles
+from service.uncertainty.samples import ClassSamples, ValueSamples
 
 SAMPLE_COPIES = 4
 """Regression samples are held as they come, decoded, sorted and as an answer."""

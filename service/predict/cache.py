@@ -13,11 +13,11 @@ import torch
 from service.data.pipeline import Features, TargetCodec
 from service.errors import NotFound
 from service.network import build_network, load_weights
-from service.predict.monte_carlo import MonteCarlo
 from service.spec import JobSpec
 from service.store import models
 from service.store.blobs import blob_bytes
 from service.store.engine import Store
+from service.uncertainty.monte_carlo import MonteCarlo
 
 TRUSTED_SECONDS = 1.0
 """How long a model in memory is answered from before the store is asked again whether it still exists."""

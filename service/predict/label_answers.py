@@ -9,7 +9,7 @@ from service.blocks.class_metrics import THRESHOLD
 from service.blocks.losses import Loss
 from service.predict.answers import refuse_infinite
 from service.predict.messages import LabelPrediction
-from service.predict.uncertainty import ClassSamples, label_entropy
+from service.uncertainty.samples import ClassSamples, label_entropy
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from service.predict.answers import Answers, ClassAnswers, ValueAnswers
 from service.predict.cache import LoadedModel
 from service.predict.label_answers import LabelAnswers
 from service.predict.messages import PredictAnswer, PredictRequest
-from service.predict.monte_carlo import Chunk
 from service.settings import Settings
+from service.uncertainty.monte_carlo import Chunk
 
 NO_SPREAD = (
     "No layer of this network is stochastic, so every sample would be the same: this is one pass of the whole network, "

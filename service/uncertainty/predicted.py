@@ -8,7 +8,7 @@ from torch import Tensor
 
 from service.blocks.distribution_losses import Quantile
 from service.blocks.losses import Loss
-from service.predict.uncertainty import Link
+from service.uncertainty.samples import Link
 
 
 @dataclass

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from service.blocks.noise import set_noise
 from service.network import Network
-from service.predict.noise import SampleNoise, ThreadNoise
+from service.uncertainty.noise import SampleNoise, ThreadNoise
 
 # Measured on a processor with 2 MiB of second-level cache a core.
 CACHE_BYTES = 2 * 1024 * 1024

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.predict.uncertainty import ClassSamples, Moments, ValueSamples, entropy, quantiles
 from service.randomness import generator
+from service.uncertainty.samples import ClassSamples, Moments, ValueSamples, entropy, quantiles
 
 
 def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
