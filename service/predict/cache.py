@@ -17,12 +17,13 @@ from service.spec import JobSpec
 from service.store import models
 from service.store.blobs import blob_bytes
 from service.store.engine import Store
+from service.uncertainty.calibration import Calibration
 from service.uncertainty.monte_carlo import MonteCarlo
 
 TRUSTED_SECONDS = 1.0
 """How long a model in memory is answered from before the store is asked again whether it still exists."""
 OVERHEAD_BYTES = 64 * 1024
-"""What a model takes besides its weights: modules, preprocessing, specification."""
+"""What a model takes besides its weights: modules, preprocessing, specification, calibration."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LoadedModel:
     target: TargetCodec
     monte_carlo: MonteCarlo
     outputs: int
+    calibration: Calibration | None = None
+    """What was fitted on validation rows."""
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +77,7 @@ def load(store: Store, model_id: str) -> LoadedModel:
         target=TargetCodec.from_json(row.preprocessing["target"]),
         monte_carlo=MonteCarlo(network),
         outputs=outputs,
+        calibration=None if row.calibration is None else Calibration.from_json(row.calibration),
     )
 
 
