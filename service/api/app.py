@@ -11,7 +11,19 @@ from types import FrameType
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
+from service.api import (
+    blocks,
+    datasets,
+    evaluation,
+    health,
+    job_commands,
+    job_records,
+    jobs,
+    models,
+    networks,
+    openapi,
+    problems,
+)
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
@@ -20,6 +32,7 @@ from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
 from service.predict.cache import ModelCache
+from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
 from service.queue import Queue
 from service.reconciler import Reconciler
@@ -44,6 +57,7 @@ TAGS = [
     {"name": "models", "description": "Trained networks: predict, download."},
     {"name": "service", "description": "The service itself."},
 ]
+BODIES = (PredictRequest, EvaluateRequest, ImportanceRequest, networks.CheckRequest, ExtendRequest)
 ROUTERS = (
     datasets.router,
     networks.router,
@@ -52,6 +66,7 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    evaluation.router,
     health.router,
 )
 
@@ -72,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest)
+    openapi.install(app, jobs.JobRequest, JobSpec, *BODIES)
     app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app

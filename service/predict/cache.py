@@ -11,6 +11,7 @@ from itertools import chain
 import torch
 
 from service.data.pipeline import Features, TargetCodec
+from service.data.profile import ColumnProfile
 from service.errors import NotFound
 from service.network import build_network, load_weights
 from service.spec import JobSpec
@@ -38,6 +39,10 @@ class LoadedModel:
     outputs: int
     calibration: Calibration | None = None
     """What was fitted on validation rows."""
+    target_columns: tuple[ColumnProfile, ...] = ()
+    """The target as the data set had it."""
+    data_sha256: str | None = None
+    """Hash of the data that it was trained on."""
 
     @property
     def device(self) -> torch.device:
@@ -63,6 +68,7 @@ def load(store: Store, model_id: str) -> LoadedModel:
         row = models.get(session, model_id)
     weights = blob_bytes(store, row.weights_sha256)
     spec = JobSpec.model_validate(row.spec)
+    columns = {column["name"]: column for column in row.columns}
     shape, outputs = tuple(row.preprocessing["input_shape"]), int(row.preprocessing["outputs"])
     # What was trained fits: the limit on parameters was held when the job was accepted.
     limit = max(row.parameters, 1)
@@ -78,6 +84,8 @@ def load(store: Store, model_id: str) -> LoadedModel:
         monte_carlo=MonteCarlo(network),
         outputs=outputs,
         calibration=None if row.calibration is None else Calibration.from_json(row.calibration),
+        target_columns=tuple(ColumnProfile.model_validate(columns[name]) for name in spec.data.targets),
+        data_sha256=row.receipt.get("data_sha256"),
     )
 
 
