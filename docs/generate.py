@@ -1,11 +1,14 @@
 """Writes the pages that follow from the code: `python docs/generate.py`. A test asserts that they are current."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from pydantic.fields import FieldInfo
 
 from service import errors
+from service.advice import THEMES, Rule
 from service.errors import TrainingFailed, TrainyardError
 from service.settings import Settings
 
@@ -62,7 +65,27 @@ def _error_row(kind: type[TrainyardError], first: str) -> str:
     return f"| {first}`{kind.code}` | {(kind.__doc__ or '').strip().splitlines()[0]} |"
 
 
-PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+def advice_page() -> str:
+    """Return the table of every rule of advice, by theme."""
+    themes = "\n".join(_theme(theme, rules) for theme, rules in THEMES.items())
+    return f"""# Advice
+
+`POST /v1/networks/validate` and `trainyard validate` answer, besides shapes and costs, the rules of the trade that a
+specification breaks. Each piece of advice has a `code` (below), the JSON `path` of what breaks the rule, the `reason`
+why it matters, the `source` where the rule is written, and a `mend`. Advice never blocks: a job that breaks every rule
+is trained all the same. Rules that look at columns, classes or numbers of rows need a specification that names its
+data set.
+
+{themes}"""
+
+
+def _theme(theme: ModuleType, rules: Sequence[Rule]) -> str:
+    title = (theme.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    rows = "".join(f"| `{rule.code}` | {rule.says} | {rule.source} |\n" for rule in rules)
+    return f"## {title}\n\n| code | rule | source |\n|---|---|---|\n{rows}"
+
+
+PAGES = {"advice.md": advice_page, "settings.md": settings_page, "errors.md": errors_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

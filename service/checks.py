@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from service.blocks.layers import WeightedLayer
+from service.blocks.layers import TrainableLayer, WeightedLayer, everywhere
 from service.blocks.metrics import Metric
 from service.blocks.plateau import ReduceOnPlateau
+from service.blocks.pretrained import Pretrained
 from service.blocks.reshaping import ActivationLayer
 from service.blocks.values import AUTO
 from service.errors import Problem
@@ -14,6 +15,8 @@ from service.spec import JobSpec
 
 Sound = Callable[..., bool]
 Check = Callable[[JobSpec], Iterator[Problem]]
+MOST_PRETRAINED = 16
+"""Blocks whose sources are read for one specification."""
 
 
 def contradictions(spec: JobSpec, sound: Sound) -> list[Problem]:
@@ -46,6 +49,41 @@ def names_differ(spec: JobSpec) -> Iterator[Problem]:
                 f"network.layers[{index}].name", "is the name of another layer, too", layer.name, "a new name"
             )
         seen.add(layer.name or f"{layer.type}_{index}")
+
+
+def epochs_to_thaw(spec: JobSpec) -> Iterator[Problem]:
+    """What is to learn from an epoch on needs that epoch."""
+    epochs = spec.training.epochs
+    for path, layer in everywhere(spec.network.layers, "network.layers"):
+        epoch = layer.unfreeze_at_epoch if isinstance(layer, TrainableLayer) else None
+        if epoch is not None and epoch > epochs:
+            message = f"never comes: training.epochs is {epochs}"
+            yield Problem(f"{path}.unfreeze_at_epoch", message, epoch, {"le": epochs})
+
+
+def sources_suffice(spec: JobSpec) -> Iterator[Problem]:
+    """A model knows its layers; imported weights are tensors alone."""
+    found = [(path, x) for path, x in everywhere(spec.network.layers, "network.layers") if isinstance(x, Pretrained)]
+    if len(found) > MOST_PRETRAINED:
+        message = f"has {len(found)} pretrained blocks; at most {MOST_PRETRAINED} are looked up"
+        yield Problem("network.layers", message, len(found), MOST_PRETRAINED)
+    for path, layer in found:
+        if path.count("[") > 1:
+            yield Problem(path, "cannot stand inside of another layer", layer.type, "a place in network.layers")
+        yield from _missing_or_idle(path, layer)
+
+
+def _missing_or_idle(path: str, layer: Pretrained) -> Iterator[Problem]:
+    if not layer.from_model and layer.layers is None:
+        message = "is required: imported weights do not say which layers they belong to"
+        yield Problem(f"{path}.layers", message, None, "a list of layers")
+    if layer.from_model and layer.layers is not None and layer.weights_sha256 is None:
+        yield Problem(f"{path}.layers", "is for imported weights: a model knows its layers", None, None)
+    idle = ("rename",) if layer.from_model else ("after", "until")
+    whose = "imported weights: a model's tensors are found by its layers" if layer.from_model else "a model"
+    for name in idle:
+        if value := getattr(layer, name):
+            yield Problem(f"{path}.{name}", f"is for {whose}", value, None)
 
 
 def logits_last(spec: JobSpec) -> Iterator[Problem]:
@@ -121,6 +159,8 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("network",), some_weights),
     (("network",), auto_only_last),
     (("network",), names_differ),
+    (("network", "training"), epochs_to_thaw),
+    (("network",), sources_suffice),
     (("network", "loss"), logits_last),
     (("loss", "metrics"), metrics_suit),
     (("loss", "metrics"), variance_is_there),

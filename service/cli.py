@@ -11,7 +11,7 @@ from service.client import ClientError, Refused
 from service.commands import commands, settings_of
 from service.judging import judging
 from service.settings import Settings
-from service.stack import migrate_command, server_command, up, worker_command
+from service.stack import migrate_command, server_command, up, work, worker_commands
 from service.steering import steering
 from service.supervisor import StartFailed
 from service.terminal import problem_lines, say
@@ -28,7 +28,7 @@ app = typer.Typer(
 Home = Annotated[Path | None, typer.Option(help="Folder of the database, the Redis socket and the logs.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 finds a free one.")]
-Slots = Annotated[int | None, typer.Option(min=1, help="Jobs that the worker trains at the same time.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Jobs that the worker trains at the same time, on each GPU.")]
 
 
 @app.command("up")
@@ -46,8 +46,12 @@ def serve(home: Home = None, host: Host = None, port: Port = None) -> None:
 
 @app.command()
 def worker(home: Home = None, slots: Slots = None) -> None:
-    """Run a worker alone."""
-    _become(worker_command(), settings_of(home=home, slots=slots))
+    """Run a worker alone; with slots on CPU and GPU, one of each."""
+    settings = settings_of(home=home, slots=slots)
+    commands = list(worker_commands(settings).values())
+    if len(commands) == 1:
+        _become(commands[0], settings)
+    work(settings, say)
 
 
 @app.command()

@@ -14,6 +14,8 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.submitters import HEADER
+
 Json = dict[str, Any]
 """A JSON object as the server sent it or will get it."""
 
@@ -119,11 +121,13 @@ class Refused(ClientError):
 class Client:
     """Calls one server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, submitter: str | None = None) -> None:
+        """Call the server at this address; jobs are submitted in the name of `submitter`."""
         self.url = url.rstrip("/")
         # A server on this machine is never behind a proxy, whatever the environment names for the rest of the world.
         near = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=not near)
+        headers = {HEADER: submitter} if submitter else {}
+        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=not near, headers=headers)
 
     def __enter__(self) -> "Client":
         return self

@@ -22,6 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the server's JSON.")
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many to show, newest first.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, job_...")]
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="JSON file of the job, or - for standard input.")]
+Submitter = Annotated[str | None, typer.Option(help="In whose name; default: TRAINYARD_SUBMITTER, else anonymous.")]
 Data = Annotated[Path | None, typer.Option(help="File to upload; its id is filled in as data.dataset.")]
 
 
@@ -33,11 +34,12 @@ def submit(
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Take the finished job of the same spec and data if there is one.")
     ] = False,
+    submitter: Submitter = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Ask for a training job."""
-    with client_of(url) as client:
+    with client_of(url, submitter) as client:
         job = client.submit(_filled_in(_read_spec(spec), client, data), reuse=reuse)
         if watch:
             _watch(client, job.id, as_json)
@@ -66,13 +68,14 @@ def validate(
 @commands.command()
 def jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    submitter: Annotated[str | None, typer.Option(help="Only jobs of this submitter.")] = None,
     limit: Limit = 20,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """List jobs."""
     with client_of(url) as client:
-        found = client.newest("jobs", limit, status=status)
+        found = client.newest("jobs", limit, status=status, submitter=submitter)
     if as_json:
         _print_json(found)
         return
@@ -160,13 +163,13 @@ def settings_of(**given: Any) -> Settings:
         raise ClientError("\n".join(lines)) from error
 
 
-def client_of(url: str | None) -> Client:
+def client_of(url: str | None, submitter: str | None = None) -> Client:
     """Return the client of the server that is asked for, else of the one that runs from the home folder."""
-    settings = settings_of(url=url)
+    settings = settings_of(url=url, submitter=submitter)
     published = settings.home / "url"
     if "url" not in settings.model_fields_set and published.exists():
-        return Client(published.read_text().strip())
-    return Client(settings.url)
+        return Client(published.read_text().strip(), settings.submitter)
+    return Client(settings.url, settings.submitter)
 
 
 def _read_spec(source: str) -> Json:

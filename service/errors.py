@@ -4,6 +4,7 @@ TrainyardError                      500 internal_error
 |-- InvalidInput                    422 invalid_input        (carries a list of Problem)
 |   |-- InvalidSpec                 422 invalid_spec
 |   |-- InvalidDataset              422 invalid_dataset
+|   |-- InvalidWeights              422 invalid_weights
 |   |-- InvalidRows                 422 invalid_rows
 |   `-- IdempotencyMismatch         422 idempotency_mismatch
 |-- MalformedRequest                400 malformed_request
@@ -15,6 +16,7 @@ TrainyardError                      500 internal_error
 |   `-- RequestInFlight             409 request_in_flight
 |-- TooLarge                        413 too_large
 |-- UnsupportedMediaType            415 unsupported_media_type
+|-- QueueFull                       429 queue_full
 |-- Unavailable                     503 unavailable
 |-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
 |-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
@@ -22,6 +24,7 @@ TrainyardError                      500 internal_error
     |-- NonFiniteLoss               non_finite_loss
     |-- OutOfMemory                 out_of_memory
     |-- DatasetGone                 dataset_gone
+    |-- WeightsGone                 weights_gone
     `-- AttemptsExhausted           attempts_exhausted
 """
 
@@ -49,6 +52,8 @@ class TrainyardError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request may be answered better."""
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -81,6 +86,12 @@ class InvalidDataset(InvalidInput):
     """The uploaded file cannot be read as a data set."""
 
     code = "invalid_dataset"
+
+
+class InvalidWeights(InvalidInput):
+    """The uploaded file cannot be read as weights."""
+
+    code = "invalid_weights"
 
 
 class InvalidRows(InvalidInput):
@@ -155,11 +166,20 @@ class UnsupportedMediaType(TrainyardError):
     code = "unsupported_media_type"
 
 
+class QueueFull(TrainyardError):
+    """As many jobs wait as may."""
+
+    status = 429
+    code = "queue_full"
+    retry_after = 10
+
+
 class Unavailable(TrainyardError):
     """The service cannot answer this right now."""
 
     status = 503
     code = "unavailable"
+    retry_after = 2
 
 
 class CorruptBlob(TrainyardError):
@@ -203,6 +223,12 @@ class DatasetGone(TrainingFailed):
     """The data set of this job no longer exists or cannot be read."""
 
     code = "dataset_gone"
+
+
+class WeightsGone(TrainingFailed):
+    """The weights that this job starts from cannot be read."""
+
+    code = "weights_gone"
 
 
 class AttemptsExhausted(TrainingFailed):

@@ -21,8 +21,8 @@ class TrainingMemory:
 
     weights_bytes: int
     """The weights."""
-    copies: int
-    """How many times the weights are there while training: gradients, the optimizer's state, averages, best ones."""
+    beside_bytes: int
+    """What there is beside them while training: gradients, the optimizer's state, averages, best ones, a checkpoint."""
     row_bytes: int
     """What one row of a batch takes, forward and backward."""
     data_bytes: int = 0
@@ -30,7 +30,7 @@ class TrainingMemory:
 
     def of(self, rows: int) -> int:
         """Return the bytes of training with batches of so many rows."""
-        return self.data_bytes + self.weights_bytes * self.copies + self.row_bytes * rows
+        return self.data_bytes + self.weights_bytes + self.beside_bytes + self.row_bytes * rows
 
     def most_rows(self, limit: int) -> int:
         """Return the largest batch that fits into `limit` bytes; 0 where none does."""
@@ -55,10 +55,13 @@ def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingM
     averages = int(spec.training.averaging is not None)
     best = int(spec.regularization.early_stopping is not None)
     row = network.records[0].input_shape
+    weights = sum(parameter.numel() for parameter in network.parameters()) * FLOAT_BYTES
+    learning = sum(p.numel() for n, p in network.named_parameters() if network.learning[n].since is not None)
+    # A checkpoint holds weights and state once more. What never learns has neither gradient nor state.
+    copies = 1 + 2 * spec.optimizer.state_tensors + averages
     return TrainingMemory(
-        weights_bytes=sum(parameter.numel() for parameter in network.parameters()) * FLOAT_BYTES,
-        # Weights, gradients and state; and the bytes of a checkpoint, which hold weights and state once more.
-        copies=3 + 2 * spec.optimizer.state_tensors + averages + best,
+        weights_bytes=weights,
+        beside_bytes=weights * (1 + best) + learning * FLOAT_BYTES * copies,
         row_bytes=_row_bytes(network),
         data_bytes=rows * torch.Size(row).numel() * FLOAT_BYTES,
     )

@@ -6,10 +6,10 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from service.devices import DEVICES, suiting
+
 TRAIN = "trainyard.train"
 """Name of the task that claims and trains jobs."""
-QUEUE = "jobs"
-"""Name of the queue, and of the Redis list that holds it."""
 TRANSPORT_OPTIONS = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 2.0,
@@ -21,32 +21,47 @@ TRANSPORT_OPTIONS = {
 log = logging.getLogger(__name__)
 
 
+def queue_of(device: str) -> str:
+    """Return the name of the queue, and of the Redis list, for jobs that ask for this device."""
+    return f"trainyard.{device}"
+
+
+def queues_for(kind: str) -> list[str]:
+    """Return the names of the queues that workers with slots of this kind listen to."""
+    return [queue_of(device) for device in suiting(kind)]
+
+
 class Queue:
     """Publishes job ids and tells how many wait."""
 
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("trainyard", broker=broker_url, set_as_current=False)
         self._app.conf.update(
-            task_default_queue=QUEUE,
+            task_default_queue=queue_of("auto"),
             task_ignore_result=True,
             broker_transport_options=TRANSPORT_OPTIONS,
             broker_connection_retry=False,
         )
 
-    def enqueue(self, job_id: str) -> bool:
-        """Publish a job id; False when the broker does not answer: only a delay, it is published again."""
+    def enqueue(self, job_id: str, device: str = "auto") -> bool:
+        """Publish a job id for workers that have the device; False when the broker does not answer.
+
+        That is only a delay: it is published again.
+        """
         try:
-            self._app.send_task(TRAIN, args=[job_id], queue=QUEUE, retry=False)
+            self._app.send_task(TRAIN, args=[job_id], queue=queue_of(device), retry=False)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker did not take job %s: %s", job_id, error)
             return False
         return True
 
-    def depth(self) -> int | None:
-        """Return how many messages wait; None when the broker does not answer."""
+    def depth(self, device: str | None = None) -> int | None:
+        """Return how many messages wait, of all or of one queue; None when the broker does not answer."""
+        names = [queue_of(one) for one in (DEVICES if device is None else (device,))]
         try:
             with self._app.connection_for_read() as connection:
-                return int(connection.default_channel.client.llen(QUEUE))
+                client = connection.default_channel.client
+                return sum(int(client.llen(name)) for name in names)
         except (OperationalError, RedisError, OSError):
             return None
 

@@ -10,8 +10,9 @@ import time
 from service.errors import TrainyardError
 from service.queue import Queue
 from service.settings import Settings
-from service.store import jobs, upkeep
+from service.store import jobs, upkeep, waiting
 from service.store.engine import Store
+from service.store.limits import QueueLimits
 
 log = logging.getLogger(__name__)
 MOST_MESSAGES = 1000
@@ -20,22 +21,32 @@ FIRST_TIDY_SECONDS, TIDY_SECONDS = 60.0, 3600.0
 """When bytes that nothing needs are first thrown away after a start, and how often then."""
 
 
-def reconcile(store: Store, queue: Queue, settings: Settings) -> None:
-    """Take jobs from workers whose lease ran out, then publish a message for every queued job without one."""
-    with store.begin() as session:
-        lost = jobs.recover(session, settings.max_attempts)
+def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = True) -> None:
+    """Take jobs from workers whose lease ran out, then publish a message for every queued job without one.
+
+    A job that a limit holds back needs none: a worker would find nothing to claim. Without `recover` no job is taken:
+    who just came back with the database has first to say so.
+    """
+    lost: list[str] = []
+    if recover:
+        with store.begin() as session:
+            lost = jobs.recover(session, settings.max_attempts)
     if lost:
         log.warning("recovered lost jobs: %s", ", ".join(lost))
     with store.read() as session:
-        queued = jobs.count_queued(session)
-    waiting = queue.depth() if queued else None
-    if waiting is None or waiting >= queued:
-        return
-    with store.read() as session:
-        ids = jobs.oldest_queued(session, min(queued - waiting, MOST_MESSAGES))
-    for job_id in ids:
-        if not queue.enqueue(job_id):
+        wanted = waiting.messages(session, QueueLimits.of(settings))
+    for device, messages in wanted.items():
+        if (depth := queue.depth(device)) is None or not _publish(store, queue, device, messages - depth):
             return
+
+
+def _publish(store: Store, queue: Queue, device: str, messages: int) -> bool:
+    """Publish so many messages for jobs that ask for a device; False when the broker does not answer."""
+    if messages <= 0:
+        return True
+    with store.read() as session:
+        ids = jobs.oldest_queued(session, min(messages, MOST_MESSAGES), device)
+    return all(queue.enqueue(job_id, device) for job_id in ids)
 
 
 class Reconciler:
@@ -46,6 +57,7 @@ class Reconciler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._tidy_at = time.monotonic() + FIRST_TIDY_SECONDS
+        self._recover_at = 0.0
 
     def start(self) -> None:
         """Begin; the first round is at once."""
@@ -64,9 +76,11 @@ class Reconciler:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                reconcile(self._store, self._queue, self._settings)
+                reconcile(self._store, self._queue, self._settings, time.monotonic() >= self._recover_at)
                 self._tidy()
             except TrainyardError as error:
+                # No worker could extend its lease while the database was away: that is no sign of its death.
+                self._recover_at = time.monotonic() + self._settings.lease_seconds
                 log.warning("reconciling failed, will try again: %s", error)
             except Exception:
                 log.exception("reconciling failed, will try again")

@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.devices import SLOTS_PATTERN, read_slots
+from service.submitters import SUBMITTER_PATTERN
+
 MIB = 1024 * 1024
 
 
@@ -21,6 +24,11 @@ class Settings(BaseSettings):
     )
     broker_url: str | None = Field(None, description="Redis URL; unset: the socket `redis.sock` in `home`.")
     url: str = Field("http://127.0.0.1:8000", description="Where the client commands find the server.")
+    submitter: str | None = Field(
+        None,
+        pattern=SUBMITTER_PATTERN,
+        description="In whose name the client commands submit jobs, for fair turns; unset: anonymous.",
+    )
     host: str = Field("127.0.0.1", description="Address the server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 picks a free one.")
 
@@ -48,13 +56,40 @@ class Settings(BaseSettings):
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
     predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")
 
-    slots: int = Field(1, ge=1, description="Jobs one worker trains at the same time.")
+    max_queued: int = Field(0, ge=0, description="Most jobs that may wait for a worker; 0: no limit.")
+    max_queued_per_submitter: int = Field(0, ge=0, description="Most jobs of one submitter that may wait; 0: no limit.")
+    max_running: int = Field(0, ge=0, description="Most jobs at work at the same time, on all workers; 0: no limit.")
+    max_running_per_submitter: int = Field(
+        0, ge=0, description="Most jobs of one submitter at work at the same time; 0: no limit."
+    )
+
+    devices: str = Field(
+        "auto",
+        pattern=SLOTS_PATTERN,
+        description="Slots of the worker, one job each: a list like `cpu,cpu,cuda:0`. auto: as many as SLOTS says, on "
+        "every GPU, or on the CPU where there is none.",
+    )
+    slots: int = Field(1, ge=1, description="Where DEVICES is auto: jobs that a worker trains on each device at once.")
     threads_per_slot: int = Field(0, ge=0, description="Processor threads a job uses; 0: cores divided by slots.")
     lease_seconds: float = Field(30.0, gt=0, description="How long a silent worker keeps its job.")
     heartbeat_seconds: float = Field(0.5, gt=0, description="How often a worker extends its lease and reads commands.")
     checkpoint_seconds: float = Field(15.0, ge=0, description="Seconds between checkpoints, unless the job says.")
     reconcile_seconds: float = Field(2.0, gt=0, description="How often queued and lost jobs are looked after.")
+    outage_seconds: float = Field(
+        600.0, ge=0, description="How long a run waits for a database that does not answer before it leaves its job."
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts after which a job that kills its worker fails.")
+
+    webhook_allow_private: bool = Field(
+        False, description="Whether webhooks may lead to loopback, private and other addresses that are not public."
+    )
+    webhook_senders: int = Field(8, ge=0, description="Webhooks one process sends to at the same time; 0: none.")
+    webhook_seconds: float = Field(10.0, gt=0, description="How long one try to send to a webhook may take.")
+    webhook_tries: int = Field(15, ge=1, description="Tries after which a delivery to a webhook is given up.")
+    webhook_retry_seconds: float = Field(
+        5.0, gt=0, description="Pause after the first failed try; it doubles with each, up to an hour."
+    )
+
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property
@@ -86,4 +121,5 @@ class Settings(BaseSettings):
     @cached_property
     def threads_of_a_job(self) -> int:
         """Processor threads one job uses."""
-        return self.threads_per_slot or max(1, self.cores // self.slots)
+        slots = read_slots(self.devices)
+        return self.threads_per_slot or max(1, self.cores // (len(slots) if slots else self.slots))

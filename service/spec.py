@@ -17,13 +17,14 @@ from service.blocks.metrics import DEFAULT_METRICS, AnyMetric, Metric
 from service.blocks.mixing import AnyMixing
 from service.blocks.optimizers import AnyOptimizer
 from service.blocks.preprocessing import AnyPreprocessing
+from service.blocks.pretrained import Pretrained
 from service.blocks.pretraining import AnyPretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
 from service.blocks.values import Says
+from service.splitting import Split
 
 _METRICS: TypeAdapter[list[Metric]] = TypeAdapter(list[AnyMetric])
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class NetworkSpec(Strict):
@@ -41,48 +42,6 @@ class NetworkSpec(Strict):
     """Default penalty on kernels."""
     constraint: Constraint | None = None
     """Default constraint on kernels."""
-
-
-class Split(Strict):
-    """How rows are divided; what is left over trains."""
-
-    validation: Fraction = 0.2
-    """Share of rows that early stopping and the choice of the best weights look at; beside a `column`: 0."""
-    test: Fraction = 0.0
-    """Share of rows that are used once, for the final metrics."""
-    column: str | None = None
-    """Column that says "train", "validation" or "test" for every row; a fraction then divides its "train" rows."""
-    group: str | None = None
-    """Column whose equal values stay in one part: a patient, a site; no feature unless it is listed as one."""
-    stratify: Annotated[bool | Literal["auto"], Says('true, false or "auto"')] = "auto"
-    """Keep the shares of the classes in every part; "auto": for classification, where every class has rows enough."""
-    shuffle: bool = True
-    """false: the rows keep the order of the file; the last ones test, those before them validate."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    """Seed of the division; default: the seed of the training."""
-
-    def training_rows(self, rows: int) -> int:
-        """Return how many of `rows` train, at most; a column may leave fewer."""
-        return max(1, rows - round(rows * self.validation) - round(rows * self.test))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _let_a_column_decide(cls, value: object) -> object:
-        by_column = isinstance(value, dict) and value.get("column") is not None
-        return {"validation": 0.0, **value} if isinstance(value, dict) and by_column else value
-
-    @model_validator(mode="after")
-    def _agree_with_itself(self) -> "Split":
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test together must leave rows to train on (sum below 1)")
-        if self.group is not None and self.column is not None:
-            raise ValueError("group and column exclude each other: the column says already where every row goes")
-        if self.group is not None and self.stratify is True:
-            raise ValueError("group and stratify exclude each other: what must stay together cannot be balanced")
-        if not self.shuffle and (self.group is not None or self.stratify is True):
-            other = "stratify" if self.group is None else "group"
-            raise ValueError(f"{other} needs shuffle: it takes rows out of the order of the file")
-        return self
 
 
 class RegularizationSpec(Strict):
@@ -160,7 +119,7 @@ class TrainingSpec(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; "auto": a GPU when the worker has one."""
+    """Slots that take the job: on a CPU, on a GPU, or with "auto" whichever is free first."""
     precision: Literal["auto", "float32"] = "auto"
     """Arithmetic of the step; "auto" is float32."""
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
@@ -186,6 +145,8 @@ class JobSpec(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     """Name for people; not part of the hash."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Jobs with a higher priority are trained first; not part of the hash."""
     network: NetworkSpec
     """The network."""
     loss: AnyLoss
@@ -228,11 +189,21 @@ class JobSpec(Strict):
         split["seed"] = value["training"]["seed"] if split["seed"] is None else split["seed"]
         return value
 
-    def sha256(self) -> str:
-        """Return the hash of what decides the result: everything but the name and the data set's id.
+    @property
+    def starts_from(self) -> set[str]:
+        """The hashes of the weights that the job starts from."""
+        blocks = [layer for layer in self.network.layers if isinstance(layer, Pretrained)]
+        return {block.weights_sha256 for block in blocks if block.weights_sha256 is not None}
 
-        The data's own hash and this one name the run, wherever and under whatever id the data is stored.
+    def sha256(self) -> str:
+        """Return the hash of what decides the result: everything but name, priority and the ids of data and weights.
+
+        The data's own hash and this one name the run, wherever and under whatever id the data is stored. Weights to
+        start from are here by their own hash.
         """
         value = self.canonical()
-        del value["name"], value["data"]["dataset"]
+        del value["name"], value["priority"], value["data"]["dataset"]
+        for layer in value["network"]["layers"]:
+            if layer["type"] == "pretrained":
+                del layer["source"]
         return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from service.devices import by_kind
 from service.settings import Settings
 from service.supervisor import Program, StartFailed, StopRequested, Supervisor, end_with
 
@@ -33,9 +34,12 @@ def server_command(settings: Settings) -> list[str]:
     ]
 
 
-def worker_command() -> list[str]:
-    """Return the command line of a worker."""
-    return [sys.executable, "-m", "worker"]
+def worker_commands(settings: Settings) -> dict[str, list[str]]:
+    """Return the command lines of the workers that make up the slots of these settings, one a kind of device."""
+    command, slots = [sys.executable, "-m", "worker"], by_kind(settings.devices)
+    if len(slots) == 1:
+        return {"worker": command}
+    return {f"worker-{kind}": ["/usr/bin/env", f"TRAINYARD_DEVICES={of}", *command] for kind, of in slots.items()}
 
 
 def migrate_command() -> list[str]:
@@ -88,6 +92,17 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
         say("stopping ...")
 
 
+def work(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run workers with slots of several kinds until a signal, then stop them all."""
+    logs = settings.home.resolve() / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with Supervisor(settings.environment(), say) as supervisor:
+        for name, command in worker_commands(settings).items():
+            supervisor.start(Program(name, command, _fresh(logs / f"{name}.log")))
+        say(f"workers run with the slots {settings.devices}; logs in {logs}")
+        supervisor.watch()
+
+
 @contextmanager
 def temporary_stack() -> Iterator[tuple[str, Path]]:
     """Run `trainyard up` in a home that goes away with it; give its URL and that home. For demos and benchmarks.
@@ -120,7 +135,8 @@ def _start(supervisor: Supervisor, settings: Settings, broker: Path | None) -> N
     supervisor.finish(Program("migrate", migrate_command(), _fresh(logs / "migrate.log")))
     if broker:
         supervisor.wait_until(lambda: _answers(broker), START_SECONDS, "redis")
-    supervisor.start(Program("worker", worker_command(), _fresh(logs / "worker.log")))
+    for name, command in worker_commands(settings).items():
+        supervisor.start(Program(name, command, _fresh(logs / f"{name}.log")))
     supervisor.start(Program("server", server_command(settings), _fresh(logs / "server.log")))
     supervisor.wait_until(lambda: _is_ready(settings.url), START_SECONDS, "trainyard")
 

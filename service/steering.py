@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service.client import ClientError, Json
-from service.commands import JobId, Url, client_of
+from service.commands import JobId, Submitter, Url, client_of
 from service.terminal import say
 
 steering = typer.Typer()
@@ -47,10 +47,11 @@ def extend(
     job: JobId,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs to train beyond those that are done.")],
     settings: Annotated[str, typer.Option("--set", metavar="JSON", help="Settings that change, by their path.")] = "{}",
+    submitter: Submitter = None,
     url: Url = None,
 ) -> None:
     """Train a job that has succeeded for longer, as a new job."""
-    with client_of(url) as client:
+    with client_of(url, submitter) as client:
         longer = client.extend(job, epochs, _read(settings))
         say(f"{longer.id} is {longer.status}; follow it with: trainyard watch {longer.id}")
 

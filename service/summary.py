@@ -20,6 +20,7 @@ class LayerSummary:
     input_shape: list[int]
     output_shape: list[int]
     parameters: int
+    trainable_parameters: int
     multiply_adds: int
     activation_bytes: int
 
@@ -30,6 +31,7 @@ class NetworkSummary:
 
     layers: list[LayerSummary]
     parameters: int
+    trainable_parameters: int
     multiply_adds: int
     activation_bytes: int
 
@@ -39,17 +41,20 @@ def summarize(network: Network) -> NetworkSummary:
 
     Multiply-adds are those of matrix products and convolutions.
     """
-    layers = [_layer(record) for record in network.records]
+    layers = [_layer(network, record) for record in network.records]
+    parameters, learning = sum(layer.parameters for layer in layers), sum(x.trainable_parameters for x in layers)
     return NetworkSummary(
         layers=layers,
-        parameters=sum(layer.parameters for layer in layers),
+        parameters=parameters,
+        trainable_parameters=learning,
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         activation_bytes=sum(layer.activation_bytes for layer in layers),
     )
 
 
-def _layer(record: LayerRecord) -> LayerSummary:
+def _layer(network: Network, record: LayerRecord) -> LayerSummary:
     module = record.module
+    sizes = {f"layers.{record.name}.{name}": p.numel() for name, p in module.named_parameters()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         out = module(torch.empty(PROBE_ROWS, *record.input_shape, device=META))
     return LayerSummary(
@@ -58,7 +63,8 @@ def _layer(record: LayerRecord) -> LayerSummary:
         type=record.layer.type,
         input_shape=list(record.input_shape),
         output_shape=list(record.output_shape),
-        parameters=sum(p.numel() for p in module.parameters()),
+        parameters=sum(sizes.values()),
+        trainable_parameters=sum(size for name, size in sizes.items() if network.learning[name].since is not None),
         multiply_adds=counter.get_total_flops() // (2 * PROBE_ROWS),
         activation_bytes=out.numel() // PROBE_ROWS * FLOAT_BYTES,
     )

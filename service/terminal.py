@@ -199,7 +199,7 @@ def print_summary(answer: Json) -> None:
     print_table(columns, [[layer[name] for name in names] for layer in layers])
     say(f"{answer['parameters']:,} parameters, {answer['multiply_adds']:,} multiply-adds a row")
     for advice in answer["advice"]:
-        say(f"{advice['path']}: {advice['reason']} {advice['mend']} ({advice['code']})")
+        say(f"{advice['path']}: {advice['reason']} {advice['mend']} ({advice['code']}; {advice['source']})")
 
 
 def print_predictions(answer: Json) -> None:

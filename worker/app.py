@@ -11,16 +11,19 @@ from functools import cache
 from typing import Any
 
 import torch
+from billiard.process import current_process
 from celery import Celery
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 from torch import nn
 
+from service.devices import kind_of
 from service.errors import TrainyardError
-from service.queue import QUEUE, TRANSPORT_OPTIONS
+from service.queue import TRANSPORT_OPTIONS, queue_of, queues_for
 from service.settings import Settings
 from service.store import schema
 from service.store.engine import Store, open_store
 from worker import draining
+from worker.slots import NoSuchSlot, find_slots
 from worker.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -32,14 +35,13 @@ def configure(settings: Settings) -> Celery:
     """Return the Celery app of these settings."""
     celery = Celery("trainyard", broker=settings.effective_broker_url, include=["worker.tasks"])
     celery.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=queue_of("auto"),
         # Early: a message is a hint, and one that is delivered again after an hour would only be noise.
         task_acks_late=False,
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
         worker_pool="prefork",
-        worker_concurrency=settings.slots,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -65,22 +67,31 @@ class Child:
     name: str
     settings: Settings
     store: Store
+    slot: str
+    """The device that it trains on: "cpu", "cuda:0"."""
 
 
 @cache
 def child() -> Child:
     """Return the state of this process, made at its first use."""
-    return Child(worker_name(os.getpid()), SETTINGS, open_store(SETTINGS.effective_database_url))
+    return Child(worker_name(os.getpid()), SETTINGS, open_store(SETTINGS.effective_database_url), _slot())
+
+
+def _slot() -> str:
+    # A child that takes the place of a dead one has its number.
+    return SLOTS[getattr(current_process(), "index", 0)]
 
 
 SETTINGS = Settings()
 app = configure(SETTINGS)
+SLOTS: list[str] = ["cpu"]
+"""The device of each child, by its number; set before they are forked."""
 _watch: list[Watch] = []
 
 
 def _start_watching(sender: Any, **_: Any) -> None:
     """In the parent: say that the worker lives, and look after its children and the queue."""
-    watch = Watch(SETTINGS, lambda: list(sender.pool._pool._pool), worker_name)
+    watch = Watch(SETTINGS, SLOTS, lambda: list(sender.pool._pool._pool), worker_name)
     watch.start()
     _watch.append(watch)
 
@@ -119,9 +130,13 @@ def main() -> None:
     store = open_store(SETTINGS.effective_database_url)
     try:
         schema.check(store)
+        SLOTS[:] = find_slots(SETTINGS)
     except TrainyardError as error:
         sys.exit(f"trainyard: {error.message}")
+    except NoSuchSlot as error:
+        sys.exit(f"trainyard: {error}")
     finally:
         store.dispose()
-    options = ["worker", "--loglevel", SETTINGS.log_level, "--without-gossip", "--without-mingle", "--queues", QUEUE]
-    app.worker_main(options)
+    queues = ",".join(queues_for(kind_of(SLOTS[0])))
+    options = ["worker", "--loglevel", SETTINGS.log_level, "--without-gossip", "--without-mingle", "--queues", queues]
+    app.worker_main([*options, "--concurrency", str(len(SLOTS))])

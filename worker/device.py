@@ -8,19 +8,18 @@ PARALLEL_WORK = 32_000_000
 """Multiply-adds of a forward pass from which more than one thread is used."""
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device behind `training.device`.
+def choose_device(wanted: str, slot: str = "auto") -> torch.device:
+    """Return the device of a slot, e.g. "cuda:1"; of "auto", which is no worker's, what `training.device` asks for.
 
     Raises:
-        TrainingFailed: A GPU is called for and this worker has none.
+        TrainingFailed: There is no such GPU.
     """
-    if wanted == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if wanted == "cuda":
-        raise TrainingFailed('training.device is "cuda" and this worker has no GPU; use "auto" or "cpu"')
-    return torch.device("cpu")
+    if slot == "auto":
+        slot = "cuda:0" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+    device = torch.device(slot)
+    if device.type == "cuda" and torch.cuda.device_count() <= (device.index or 0):
+        raise TrainingFailed(f'this worker has no GPU "{slot}"; use "auto" or "cpu" for training.device')
+    return device
 
 
 def device_name(device: torch.device) -> str:

@@ -3,22 +3,25 @@
 import os
 import signal
 
-from service.queue import QUEUE, TRAIN
+from service.devices import kind_of
+from service.queue import TRAIN, queue_of
 from service.store import jobs
+from service.store.limits import QueueLimits
 from worker.app import app, child
 from worker.draining import draining
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 
 def train(job_id: str) -> None:
-    """Claim the oldest queued job, whichever the message named, train it, and go on until none is queued."""
+    """Claim the next job for this slot, whichever the message named, train it, and go on until there is none."""
     state = child()
+    kind, limits = kind_of(state.slot), QueueLimits.of(state.settings)
     while not draining():
         with state.store.begin() as session:
-            job = jobs.claim(session, state.name, state.settings.lease_seconds)
+            job = jobs.claim(session, state.name, state.settings.lease_seconds, kind, limits)
         if job is None:
             return
-        run_attempt(state.store, state.settings, job, _die)
+        run_attempt(state.store, state.settings, job, _die, state.slot)
 
 
 def _die() -> None:
@@ -26,4 +29,4 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-train_task = app.task(name=TRAIN, queue=QUEUE, ignore_result=True)(train)
+train_task = app.task(name=TRAIN, queue=queue_of("auto"), ignore_result=True)(train)

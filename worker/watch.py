@@ -1,19 +1,21 @@
-"""The parent's watch: it tells the database that the worker lives, takes jobs from dead children, and reconciles."""
+"""The parent's watch: it says that the worker lives, takes jobs from dead children, reconciles and tells webhooks."""
 
 import contextlib
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from service.devices import kind_of
 from service.errors import TrainyardError
 from service.queue import Queue
 from service.reconciler import Reconciler
 from service.settings import Settings
 from service.store import jobs, workers
 from service.store.engine import open_store
+from service.webhooks.sender import Sender
 from worker.deaths import cause
 from worker.draining import SIGNAL
 
@@ -36,12 +38,17 @@ class Watch:
     """A thread of the worker's parent."""
 
     def __init__(
-        self, settings: Settings, children: Callable[[], Iterable[ChildProcess]], name_of: Callable[[int], str]
+        self,
+        settings: Settings,
+        slots: Sequence[str],
+        children: Callable[[], Iterable[ChildProcess]],
+        name_of: Callable[[int], str],
     ) -> None:
         """Watch the processes that `children` returns, those that live now; jobs know each by `name_of(pid)`."""
-        self._settings, self._children, self._name_of = settings, children, name_of
+        self._settings, self._slots, self._children, self._name_of = settings, slots, children, name_of
         self._store = open_store(settings.effective_database_url)
         self._reconciler = Reconciler(self._store, Queue(settings.effective_broker_url), settings)
+        self._sender = Sender(self._store, settings)
         self._id = f"{socket.gethostname()}/{os.getpid()}"
         self._known = self._living()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -51,6 +58,7 @@ class Watch:
         """Begin; the first heartbeat is at once."""
         self._thread.start()
         self._reconciler.start()
+        self._sender.start()
 
     def drain(self) -> None:
         """Have the children give their jobs back, and take this worker out of the list of the living."""
@@ -64,6 +72,7 @@ class Watch:
                 workers.leave(session, self._id)
         except TrainyardError as error:
             log.warning("the worker could not be taken off the list: %s", error)
+        self._sender.stop()
 
     def _run(self) -> None:
         looks = 0
@@ -79,8 +88,8 @@ class Watch:
 
     def _beat(self) -> None:
         with self._store.begin() as session:
-            slots = self._settings.slots
-            workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots)
+            slots, kind = len(self._slots), kind_of(self._slots[0])
+            workers.beat(session, self._id, host=socket.gethostname(), pid=os.getpid(), slots=slots, device=kind)
             workers.forget(session, FORGET_SECONDS)
 
     def _living(self) -> dict[int, ChildProcess]:

@@ -1,103 +1,116 @@
-"""Advice on layers and their order."""
+"""Normalisations, and the order of layers around them."""
 
-from collections.abc import Iterator, Sequence
-from math import prod
-
-from service.advice.view import Finding, Rule, View
-from service.blocks.dropout import Dropout
+from service.advice.rules import Finding, Findings, rule
+from service.advice.site import Site
+from service.advice.sources import IOFFE
+from service.advice.view import View
+from service.blocks.attention import MultiHeadAttention
+from service.blocks.embedding import Embedding
 from service.blocks.layers import WeightedLayer
 from service.blocks.normalization import BatchNorm
-from service.blocks.reshaping import ActivationLayer
+from service.blocks.recurrent import Recurrent
+from service.network.resolution import layer_regularizer
 
-USUAL_RATES = (0.1, 0.5)
 SMALL_BATCH = 8
+SETTLED = 3
+"""How many times over the moving statistics should have been replaced when training ends."""
 
 
-def bias_before_batch_norm(view: View) -> Iterator[Finding]:
+@rule(f"{IOFFE}, section 3.2")
+def bias_before_batch_norm(view: View) -> Findings:
     """Batch normalisation subtracts the mean of each channel, and any bias with it."""
-    for site, after in zip(view.sites, view.sites[1:], strict=False):
+    for site, after in view.pairs:
         biased = isinstance(site.layer, WeightedLayer) and site.layer.use_bias and site.own is None
-        if biased and isinstance(after.layer, BatchNorm):
+        if biased and isinstance(after.layer, BatchNorm) and not isinstance(site.layer, Recurrent | MultiHeadAttention):
             reason = "The batch normalisation behind this layer subtracts the bias again, and adds one of its own."
             yield Finding(f"{site.path}.use_bias", reason, "Set use_bias to false.")
 
 
-def dropout_rate(view: View) -> Iterator[Finding]:
-    """Rates between 0.1 and 0.5 are those that help (Srivastava et al. 2014, section A.4)."""
-    low, high = USUAL_RATES
-    for site in view.sites:
-        if isinstance(site.layer, Dropout) and not low <= site.layer.rate <= high:
-            effect = "hardly regularises" if site.layer.rate < low else "leaves too little to learn from"
-            reason = f"A rate of {site.layer.rate:g} {effect}."
-            yield Finding(f"{site.path}.rate", reason, f"Use a rate between {low:g} and {high:g}.")
+@rule(f"{IOFFE}, section 3")
+def single_row_batch_norm(view: View) -> Findings:
+    """Over a batch of one row a batch normalisation has no variance to divide by."""
+    if view.spec.training.batch_size == 1 and view.has(BatchNorm):
+        reason = "The one row of a batch is its own mean: what tells it from others is subtracted."
+        mend = 'Use "layer_norm" or "group_norm", or batches of 32 rows; accumulate does not help here.'
+        yield Finding("training.batch_size", reason, mend)
 
 
-def dropout_before_normalization(view: View) -> Iterator[Finding]:
-    """Dropout changes the variance that a normalisation behind it learns (Li et al. 2019)."""
-    for site, after in zip(view.sites, view.sites[1:], strict=False):
-        if isinstance(site.layer, Dropout) and after.layer.normalizes:
-            reason = (
-                "The variance with dropout, in training, is not that without it, which the normalisation then meets."
-            )
+@rule('Wu and He 2018, "Group Normalization", section 1')
+def small_batch_norm(view: View) -> Findings:
+    """The mean and variance of a few rows say little of all."""
+    batch = view.spec.training.batch_size
+    if batch != "all" and 1 < batch < SMALL_BATCH and view.has(BatchNorm):
+        reason = f"Batch normalisation estimates mean and variance from {batch} rows, which is mostly noise."
+        yield Finding("training.batch_size", reason, f'Use at least {SMALL_BATCH} rows, or "group_norm".')
+
+
+@rule(f"{IOFFE}, section 3.2")
+def batch_norm_output(view: View) -> Findings:
+    """Batch normalisation belongs before the activations of hidden layers, not on the outputs."""
+    for end in view.ends:
+        for site in end.behind:
+            if isinstance(site.layer, BatchNorm):
+                reason = "The outputs for a row would depend on the rows beside it, which the loss cannot mean."
+                yield Finding(site.path, reason, "Leave it out, or put it before the last layer with weights.")
+
+
+@rule('van Laarhoven 2017, "L2 Regularization versus Batch and Weight Normalization"')
+def decay_before_batch_norm(view: View) -> Findings:
+    """The size of weights before a batch normalisation changes nothing, so a penalty on it does not regularise."""
+    for site, after in view.pairs:
+        if not isinstance(site.layer, WeightedLayer) or not isinstance(after.layer, BatchNorm) or site.own is not None:
+            continue
+        penalty = layer_regularizer(site.layer, view.spec.network, view.spec.regularization)
+        if penalty.l2:
+            reason = "The normalisation undoes any scale of the kernel: the penalty only changes the learning rate."
+            yield Finding(_penalty_path(view, site), reason, "Leave L2 out here; dropout or augmentation regularise.")
+
+
+@rule('Ba, Kiros and Hinton 2016, "Layer Normalization", section 3.1')
+def sequence_batch_norm(view: View) -> Findings:
+    """Sequences are normalised row by row: statistics over a batch differ from place to place and length to length."""
+    for site, _ in view.of(BatchNorm):
+        source = _source(site)
+        if source is not None and len(site.input_shape) == 2:
+            reason = f"Behind {source.layer.type} it keeps statistics for each place of the sequence, not each feature."
+            yield Finding(site.path, reason, 'Use {"type": "layer_norm", "axes": "last"}.')
+
+
+@rule('Li et al. 2019, "Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift"')
+def dropout_before_normalization(view: View) -> Findings:
+    """Dropout changes the variance that a batch normalisation behind it learns."""
+    for site, after in view.pairs:
+        if site.layer.type in ("dropout", "spatial_dropout") and isinstance(after.layer, BatchNorm):
+            reason = "The variance with dropout, in training, is not that without it, which predictions then meet."
             yield Finding(site.path, reason, "Put the dropout behind the normalisation and its activation.")
 
 
-def dropout_on_outputs(view: View) -> Iterator[Finding]:
-    """Dropout behind the last layer with weights drops answers, not features."""
-    last = next((site for site in view.sites if site.last), None)
-    for site in view.behind(last) if last else ():
-        if isinstance(site.layer, Dropout):
-            reason = "It drops outputs of the network: answers, not features."
-            yield Finding(site.path, reason, "Put it before the last layer with weights.")
+@rule(f"{IOFFE}, section 3.1")
+def unsettled_statistics(view: View) -> Findings:
+    """The moving statistics that predictions use need many steps to forget where they began."""
+    steps = view.known.steps
+    for site, layer in view.of(BatchNorm) if steps is not None else ():
+        if steps is not None and steps * (1.0 - layer.momentum) < SETTLED:
+            reason = (
+                f"After {steps} steps the moving mean and variance still remember the zeros and ones they began with."
+            )
+            yield Finding(f"{site.path}.momentum", reason, "Use a smaller momentum, smaller batches or more epochs.")
 
 
-def no_uncertainty(view: View) -> Iterator[Finding]:
-    """Monte-Carlo predictions differ only through dropout (Gal and Ghahramani 2016)."""
-    if not any(isinstance(site.layer, Dropout) and site.layer.rate > 0 for site in view.sites):
-        reason = "Without dropout every Monte-Carlo sample is the same: predictions come without a spread."
-        mend = 'Add {"type": "dropout", "rate": 0.2} before the last layer.'
-        yield Finding("network.layers", reason, mend)
+def _penalty_path(view: View, site: Site) -> str:
+    own = isinstance(site.layer, WeightedLayer) and site.layer.regularizer is not None
+    if own or view.spec.network.regularizer is not None:
+        return f"{site.said('regularizer')}.l2"
+    return "regularization.l2"
 
 
-def double_activation(view: View) -> Iterator[Finding]:
-    """One activation behind another is rarely meant."""
-    for site in view.sites:
-        if not site.weighted or site.own is None:
-            continue
-        for other in view.behind(site):
-            if isinstance(other.layer, ActivationLayer) and other.own is not None:
-                reason = f"{other.own.type} here comes behind {site.own.type} of {site.path}, which has one already."
-                yield Finding(
-                    other.path, reason, f'Set "activation": "linear" on {site.path}, or leave this layer out.'
-                )
-            if not other.layer.transparent:
-                break
-
-
-def small_batch_norm(view: View) -> Iterator[Finding]:
-    """The mean and variance of a few rows say little (Wu and He 2018)."""
-    batch = view.spec.training.batch_size
-    if batch != "all" and batch < SMALL_BATCH and any(isinstance(site.layer, BatchNorm) for site in view.sites):
-        reason = f"Batch normalisation estimates mean and variance from {batch} rows, which is mostly noise."
-        yield Finding("training.batch_size", reason, f'Use at least {SMALL_BATCH} rows, or "layer_norm".')
-
-
-def bottleneck(view: View) -> Iterator[Finding]:
-    """A layer narrower than the output leaves no room to tell all outputs apart."""
-    last = next((site.output_shape for site in view.sites if site.last), None)
-    for site in view.hidden if last is not None else ():
-        if site.output_shape is not None and last is not None and prod(site.output_shape) < prod(last):
-            reason = f"It has {prod(site.output_shape)} outputs, fewer than the {prod(last)} of the network."
-            yield Finding(site.path, reason, "Make it at least as wide as the last layer.")
-
-
-RULES: Sequence[Rule] = (
-    bias_before_batch_norm,
-    dropout_rate,
-    dropout_before_normalization,
-    dropout_on_outputs,
-    no_uncertainty,
-    double_activation,
-    small_batch_norm,
-    bottleneck,
-)
+def _source(site: Site) -> Site | None:
+    """Return the layer that makes the sequence a normalisation sees, None where it sees none."""
+    for other in site.before:
+        if isinstance(other.layer, Recurrent):
+            return other if other.layer.return_sequences else None
+        if isinstance(other.layer, MultiHeadAttention | Embedding):
+            return other
+        if not other.layer.transparent:
+            return None
+    return None

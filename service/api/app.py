@@ -23,12 +23,14 @@ from service.api import (
     networks,
     openapi,
     problems,
+    webhooks,
+    weights,
 )
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
-from service.api.upload import remove_stale
+from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
 from service.predict.cache import ModelCache
@@ -40,6 +42,7 @@ from service.settings import Settings
 from service.spec import JobSpec
 from service.store import schema
 from service.store.engine import open_store
+from service.webhooks.sender import Sender
 
 SUMMARY = "JSON in, trained PyTorch network out, with Monte-Carlo-dropout uncertainty."
 DESCRIPTION = """\
@@ -55,9 +58,18 @@ TAGS = [
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
+    {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "service", "description": "The service itself."},
 ]
-BODIES = (PredictRequest, EvaluateRequest, ImportanceRequest, networks.CheckRequest, ExtendRequest)
+BODIES = (
+    PredictRequest,
+    EvaluateRequest,
+    ImportanceRequest,
+    networks.CheckRequest,
+    ExtendRequest,
+    webhooks.WebhookRequest,
+)
 ROUTERS = (
     datasets.router,
     networks.router,
@@ -67,6 +79,8 @@ ROUTERS = (
     job_records.router,
     models.router,
     evaluation.router,
+    webhooks.router,
+    weights.router,
     health.router,
 )
 
@@ -128,7 +142,7 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     Raises:
         SchemaMismatch: The database is not the one that this version needs.
     """
-    folder = datasets.uploads_folder(settings)
+    folder = uploads_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
     store = open_store(settings.effective_database_url)
@@ -141,6 +155,9 @@ def _backend(settings: Settings) -> Iterator[Backend]:
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)
+        sender = Sender(store, settings)
+        sender.start()
+        stack.callback(sender.stop)
         stack.enter_context(warming_up(queue))
         stack.enter_context(_ending(backend.closing))
         yield backend

@@ -1,6 +1,5 @@
 """`/v1/datasets`: upload, list, look into and delete data sets."""
 
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -14,7 +13,7 @@ from service.api.openapi import errors, file_request, links
 from service.api.pagination import AfterDataset, Limit, Page
 from service.api.parameters import Channels, DatasetId, ImageSize, Name
 from service.api.preview import first_rows
-from service.api.upload import BLOCK, Upload, received
+from service.api.upload import Upload, name_of, received, stored, uploads_folder
 from service.data.formats import Format, ImageOptions, Limits, profile_file, sniff
 from service.errors import (
     IdempotencyMismatch,
@@ -28,9 +27,7 @@ from service.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from service.settings import Settings
 from service.store import datasets
-from service.store.blobs import BlobWriter
 
 MEDIA_TYPES = {
     "text/csv": "CSV or TSV in UTF-8 with a header line; the delimiter is found out.",
@@ -47,11 +44,6 @@ UPLOAD_ERRORS = errors(
 USES = links("dataset_id", "get_dataset", "preview_dataset", "get_statistics", "delete_dataset")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(known_query)])
-
-
-def uploads_folder(settings: Settings) -> Path:
-    """Return where files lie while they arrive."""
-    return settings.home.resolve() / "uploads"
 
 
 @router.post(
@@ -98,12 +90,12 @@ def _store(service: Backend, upload: Upload, name: str | None, options: ImageOpt
         path = "image_size" if options.size else "channels"
         raise InvalidInput([Problem(path, f"is for a ZIP of images; this file is read as {format.value}")])
     profile = profile_file(upload.path, format, Limits.of(service.settings), options)
-    bytes_of_file = _write(service, upload.path)
+    bytes_of_file = stored(service, upload.path)
     with service.store.begin() as session:
         blob = bytes_of_file.finish(session)
         row = datasets.insert(
             session,
-            name=name or _name_of(upload.filename),
+            name=name or name_of(upload.filename, "dataset"),
             format=profile.format,
             sha256=blob.sha256,
             size=blob.size,
@@ -113,19 +105,6 @@ def _store(service: Backend, upload: Upload, name: str | None, options: ImageOpt
         reply = Reply(201, Dataset.of(row).model_dump(mode="json"), f"/v1/datasets/{row.id}")
         once.finish(session, fingerprint, reply)
     return reply
-
-
-def _write(service: Backend, path: Path) -> BlobWriter:
-    writer = BlobWriter(service.store, service.settings.chunk_bytes)
-    with path.open("rb") as file:
-        while piece := file.read(BLOCK):
-            writer.write(piece)
-    return writer
-
-
-def _name_of(filename: str | None) -> str:
-    base = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(letter for letter in base if letter.isprintable())[:200].strip() or "dataset"
 
 
 @router.get("", summary="List data sets", responses=errors(InvalidInput))

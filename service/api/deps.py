@@ -13,6 +13,7 @@ from service.predict.cache import ModelCache
 from service.queue import Queue
 from service.settings import Settings
 from service.store.engine import Store
+from service.store.limits import QueueLimits
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Backend:
     models: ModelCache
     closing: asyncio.Event
     """Set as soon as the server begins to shut down: open streams end then."""
+
+    @property
+    def limits(self) -> QueueLimits:
+        """How many jobs may wait and run."""
+        return QueueLimits.of(self.settings)
 
 
 async def backend(request: Request) -> Backend:

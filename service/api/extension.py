@@ -12,10 +12,12 @@ from service.blocks.base import Strict
 from service.errors import InvalidInput, Problem
 from service.findings import did_you_mean
 from service.spec import JobSpec
+from service.store import weights
 from service.store.tables import Job
 
 CHANGEABLE = (
     "name",
+    "priority",
     "optimizer.learning_rate",
     "schedule",
     "regularization.l1",
@@ -59,7 +61,9 @@ def extended(service: Backend, parent: Job, request: ExtendRequest) -> tuple[Job
             problems.append(Problem(f'settings["{name}"]', message, name, list(CHANGEABLE)))
     if problems:
         raise InvalidInput(problems)
-    spec = examine(service, value).spec
+    with service.store.read() as session:
+        held = frozenset(weights.held_by(session, parent.id))
+    spec = examine(service, value, held).spec
     history = f"{spec.sha256()}/{parent.spec_sha256}/{parent.epoch}"
     return spec, hashlib.sha256(history.encode()).hexdigest()
 

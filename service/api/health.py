@@ -12,7 +12,6 @@ from service.errors import InvalidInput, TrainyardError, Unavailable
 from service.store import workers
 
 VERSION = version("trainyard")
-WORKER_SILENCE_SECONDS = 10.0
 
 router = APIRouter(tags=["service"], dependencies=[Depends(known_query)])
 
@@ -53,7 +52,7 @@ class Links(Answer):
 @router.get("/", summary="Find the way", responses=errors(InvalidInput))
 async def get_links() -> Links:
     """Return the paths of the resources and of the documentation."""
-    resources = {name: f"/v1/{name}" for name in ("datasets", "jobs", "models", "blocks")}
+    resources = {name: f"/v1/{name}" for name in ("datasets", "jobs", "models", "blocks", "webhooks")}
     service = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"}
     return Links(version=VERSION, links={**resources, "validate": "/v1/networks/validate", **service})
 
@@ -83,4 +82,4 @@ def get_readiness(service: Service) -> Readiness:
 
 def _living(service: Backend) -> int:
     with service.store.read() as session:
-        return len(workers.alive(session, WORKER_SILENCE_SECONDS))
+        return len(workers.alive(session, workers.ALIVE_SECONDS))

@@ -4,7 +4,6 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
-from sqlalchemy.orm import Session
 
 from service.api.answers.jobs import Job, Status
 from service.api.deps import JsonBody, Service, known_query
@@ -12,12 +11,22 @@ from service.api.examples import SPECS
 from service.api.idempotency import Idempotency, Reply
 from service.api.openapi import BODY_ERRORS, errors, json_request, links
 from service.api.pagination import AfterJob, Limit, Page
-from service.api.parameters import JobId
-from service.api.submission import Submission, examine, queue
-from service.errors import IdempotencyMismatch, InvalidInput, InvalidSpec, NotFound, RequestInFlight, WrongState
+from service.api.parameters import JobId, OfSubmitter, Submitter
+from service.api.places import place_of
+from service.api.submission import examine, queue
+from service.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    InvalidSpec,
+    NotFound,
+    QueueFull,
+    RequestInFlight,
+    WrongState,
+)
 from service.problems import parse_json
 from service.spec import JobSpec
 from service.store import jobs, waiting
+from service.submitters import ANONYMOUS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
 
@@ -45,13 +54,20 @@ USES = links("job_id", "get_job", "cancel_job", "delete_job", "list_metrics", "l
     responses={
         200: {"model": Job, "description": "A job that has succeeded before, as `reuse` asked for.", **USES},
         202: USES,
-        **errors(*BODY_ERRORS, InvalidSpec, InvalidInput, IdempotencyMismatch, RequestInFlight),
+        **errors(*BODY_ERRORS, InvalidSpec, InvalidInput, IdempotencyMismatch, RequestInFlight, QueueFull),
     },
     openapi_extra=json_request(JobRequest, "The specification.", SPECS),
 )
-def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse = False) -> Response:
-    """Queue a training job. A specification with several mistakes is answered with all of them."""
-    fingerprint = once.fingerprint(hashlib.sha256(body).hexdigest())
+def create_job(
+    service: Service, body: JsonBody, once: Idempotency, reuse: Reuse = False, submitter: Submitter = None
+) -> Response:
+    """Queue a training job. A specification with several mistakes is answered with all of them.
+
+    Where as many jobs wait as the service allows, or as one submitter may have, nothing is stored and the answer is
+    429; the same request, with the same Idempotency-Key, can be sent again.
+    """
+    submitter = submitter or ANONYMOUS
+    fingerprint = once.fingerprint(hashlib.sha256(f"{submitter}\n".encode() + body).hexdigest())
     once.recall()
     if earlier := once.replay(fingerprint):
         return earlier.response()
@@ -60,10 +76,13 @@ def create_job(service: Service, body: JsonBody, once: Idempotency, reuse: Reuse
     with service.store.begin() as session:
         reply = once.take(session, fingerprint)
         if reply is None:
-            reply = _queue_or_reuse(session, submission, reuse or wanted)
+            done = jobs.twin(session, *submission.identity) if reuse or wanted else None
+            row = done or queue(session, submission, submitter, service.limits)
+            reply = _reply(Job.of(row, place_of(session, service, row.id)), 200 if done else 202)
             once.finish(session, fingerprint, reply)
     if reply.status == 202 and not reply.replayed:
-        service.queue.enqueue(reply.id)  # after the commit, so that a worker finds the job when it looks
+        # After the commit, so that a worker finds the job when it looks.
+        service.queue.enqueue(reply.id, submission.spec.training.device)
     return reply.response()
 
 
@@ -74,11 +93,8 @@ def _without_reuse(value: object) -> tuple[object, bool]:
     return {name: part for name, part in value.items() if name != "reuse"}, value["reuse"]
 
 
-def _queue_or_reuse(session: Session, submission: Submission, reuse: bool) -> Reply:
-    done = jobs.twin(session, *submission.identity) if reuse else None
-    row = done or queue(session, submission)
-    job = Job.of(row, position=None if done else jobs.count_queued(session))
-    return Reply(200 if done else 202, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
+def _reply(job: Job, status: int) -> Reply:
+    return Reply(status, job.model_dump(mode="json"), f"/v1/jobs/{job.id}")
 
 
 @router.get("", summary="List jobs", responses=errors(InvalidInput))
@@ -87,11 +103,12 @@ def list_jobs(
     limit: Limit = 20,
     after: AfterJob = None,
     status: Annotated[Status | None, Query(description="Only jobs with this status.")] = None,
+    submitter: OfSubmitter = None,
 ) -> Page[Job]:
     """Return the jobs, newest first."""
     with service.store.read() as session:
-        page = jobs.list_page(session, limit, after, status)
-        places = waiting.positions(session, [row.id for row in page.rows])
+        page = jobs.list_page(session, limit, after, status, submitter)
+        places = waiting.places(session, [row.id for row in page.rows], service.limits)
         return Page(data=[Job.of(row, places.get(row.id)) for row in page.rows], has_more=page.has_more)
 
 
@@ -100,7 +117,7 @@ def get_job(service: Service, job_id: JobId) -> Job:
     """Return one job: status, progress, and the model or the error when it has ended."""
     with service.store.read() as session:
         row = jobs.get(session, job_id)
-        return Job.of(row, waiting.positions(session, [job_id]).get(job_id))
+        return Job.of(row, place_of(session, service, job_id))
 
 
 @router.delete(

@@ -5,17 +5,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from service.advice import advise
+from service.advice import Advice, advise
 from service.api.answers.networks import Memory, NetworkCheck
 from service.api.bodies import read_value
 from service.api.deps import Backend, JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
+from service.api.sources import look_up
 from service.api.submission import Plan, build, examine
 from service.blocks.base import Shape, Strict
 from service.errors import InvalidInput, InvalidSpec, Problem
 from service.problems import parse_json, read_draft
 from service.spec import JobSpec
+from service.store import waiting, workers
 from service.summary import summarize
 
 STAND_IN_DATA = {"dataset": "ds_" + "0" * 26, "target": "target"}
@@ -50,9 +52,20 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
     if isinstance(data, dict) and "dataset" in data:
         _refuse_shapes(request)
         found = examine(service, request.spec)
-        return _answer(service, found, found.spec.sha256())
-    spec = _without_data(request)
-    return _answer(service, build(service, spec, *_shapes(request)), None)
+        advice = [*advise(found.spec, found.network, found.profile), *_no_slot(service, found.spec)]
+        return _answer(service, found, found.spec.sha256(), advice)
+    spec, sources = look_up(service.store, _without_data(request))
+    plan = build(service, spec, *_shapes(request), sources=sources)
+    return _answer(service, plan, None, advise(spec, plan.network))
+
+
+def _no_slot(service: Backend, spec: JobSpec) -> list[Advice]:
+    """Return the advice on a device that no living worker has; none on "auto", which takes what comes."""
+    device = spec.training.device
+    with service.store.read() as session:
+        reason = None if device == "auto" else waiting.missing_slot(device, workers.kinds(session))
+    mend = 'Start such a worker, or ask for "auto".'
+    return [Advice("no_slot", "training.device", reason, "the workers alive", mend)] if reason else []
 
 
 def _wrapped(value: object) -> object:
@@ -87,9 +100,8 @@ def _shapes(request: CheckRequest) -> tuple[Shape, int]:
     return tuple(request.input_shape), request.outputs
 
 
-def _answer(service: Backend, plan: Plan, sha256: str | None) -> NetworkCheck:
+def _answer(service: Backend, plan: Plan, sha256: str | None, advice: list[Advice]) -> NetworkCheck:
     summary = summarize(plan.network)
     memory = Memory.of(plan.memory, summary.activation_bytes, plan.batch_rows, service.settings.memory_of_a_job)
-    found = advise(plan.spec, plan.network)
     noisy = plan.network.stochastic_layers
-    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, sha256, found)
+    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, sha256, advice)

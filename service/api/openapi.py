@@ -31,6 +31,7 @@ ROWS = {
         "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
     },
 }
+RETRY_AFTER = {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}}
 EXAMPLE = Problem("network.layers[0].units", "must be at least 1", 0, {"ge": 1})
 
 Responses = dict[int | str, dict[str, Any]]
@@ -43,6 +44,8 @@ def errors(*kinds: type[TrainyardError]) -> Responses:
         entry = responses.setdefault(kind.status, {"description": "", "content": {MEDIA_TYPE: _problem_schema()}})
         sentence = (kind.__doc__ or "").strip().splitlines()[0]
         entry["description"] = " ".join(filter(None, [entry["description"], sentence]))
+        if kind.retry_after is not None:
+            entry["headers"] = {"Retry-After": RETRY_AFTER}
         entry["content"][MEDIA_TYPE]["examples"][kind.code] = {"summary": sentence, "value": _example(kind)}
     return responses
 
@@ -80,7 +83,8 @@ def file_request(media_types: Mapping[str, str], examples: Mapping[str, object],
     """Return the `openapi_extra=` of a route that takes a file, as the body or as the form's field `file`."""
     binary = {"type": "string", "format": "binary"}
     content: dict[str, Any] = {kind: {"schema": {**binary, "description": text}} for kind, text in media_types.items()}
-    content[JSON] = {"schema": ROWS}
+    if JSON in examples:
+        content[JSON] = {"schema": ROWS}
     for kind, example in examples.items():
         content[kind]["examples"] = {"small": {"value": example}}
     form = {"type": "object", "required": ["file"], "properties": {"file": {**binary, "description": "The file."}}}

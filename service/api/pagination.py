@@ -20,7 +20,10 @@ def _after(prefix: str) -> Any:
 AfterDataset = Annotated[str | None, _after("ds")]
 AfterJob = Annotated[str | None, _after("job")]
 AfterCheckpoint = Annotated[str | None, _after("ckpt")]
+AfterWeights = Annotated[str | None, _after("wts")]
 AfterModel = Annotated[str | None, _after("mdl")]
+AfterWebhook = Annotated[str | None, _after("whk")]
+AfterDelivery = Annotated[str | None, _after("dlv")]
 
 
 class Page(BaseModel, Generic[T]):

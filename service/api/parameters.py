@@ -2,14 +2,19 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
+
+from service.submitters import HEADER, SUBMITTER_PATTERN
 
 ID = "[0-9a-hjkmnp-tv-z]{26}$"
 
 DatasetId = Annotated[str, Path(pattern=f"^ds_{ID}", description="Id of the data set.")]
 JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
 ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
+WeightsId = Annotated[str, Path(pattern=f"^wts_{ID}", description="Id of the weights.")]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
+WebhookId = Annotated[str, Path(pattern=f"^whk_{ID}", description="Id of the webhook.")]
+DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 Name = Annotated[
@@ -19,6 +24,26 @@ Name = Annotated[
         max_length=200,
         pattern=NO_CONTROLS,
         description='Name for people; default: the file\'s name, else "dataset".',
+    ),
+]
+Submitter = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        pattern=SUBMITTER_PATTERN,
+        description='Whose job it is, for fair turns and limits: 1 to 200 printable characters; default: "anonymous".',
+    ),
+]
+OfSubmitter = Annotated[
+    str | None, Query(pattern=SUBMITTER_PATTERN, description="Only jobs of this submitter (`X-Trainyard-Submitter`).")
+]
+WeightsName = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=NO_CONTROLS,
+        description='Name for people; default: the file\'s name, else "weights".',
     ),
 ]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]

@@ -20,7 +20,6 @@ from service.errors import (
     Problem,
     TooLarge,
     TrainyardError,
-    Unavailable,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -114,8 +113,8 @@ def render(error: TrainyardError, path: str, headers: Mapping[str, str] | None =
     extra = dict(headers or {})
     if isinstance(error, TooLarge):
         extra["Connection"] = "close"  # the rest of the body is not going to be read
-    if isinstance(error, Unavailable):
-        extra["Retry-After"] = "2"
+    if error.retry_after is not None:
+        extra["Retry-After"] = str(error.retry_after)
     content = orjson.dumps(document(error, quote(path, errors="replace")))
     return Response(content, error.status, media_type=MEDIA_TYPE, headers=extra)
 

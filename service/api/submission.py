@@ -7,18 +7,21 @@ import torch
 from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
+from service.api.sources import Sources, look_up
 from service.blocks.base import Shape
 from service.data.facts import features_of
 from service.data.formats import contents_sha256
 from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
-from service.data.profile import ColumnProfile
+from service.data.profile import ColumnProfile, Profile
 from service.errors import InvalidSpec, NotFound, Problem
 from service.memory import TrainingMemory, training_memory
 from service.network import META, Network, build_network
 from service.network.beliefs import belief_stack
+from service.network.fitting import fit
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
-from service.store import datasets, jobs
+from service.store import datasets, jobs, queueing
+from service.store.limits import QueueLimits
 from service.store.tables import Dataset, Job
 
 
@@ -41,15 +44,22 @@ class Submission(Plan):
     dataset: Dataset
 
     @property
+    def profile(self) -> Profile:
+        """What is known of the data set."""
+        columns = [ColumnProfile.model_validate(column) for column in self.dataset.columns]
+        return Profile(rows=self.dataset.rows, columns=columns, format=self.dataset.format)
+
+    @property
     def identity(self) -> tuple[str, str, int]:
         """Specification hash, data hash and seed: the same three give the same weights."""
-        columns = [ColumnProfile.model_validate(column) for column in self.dataset.columns]
-        data_sha256 = contents_sha256(self.dataset.sha256, self.dataset.format, columns)
+        data_sha256 = contents_sha256(self.dataset.sha256, self.dataset.format, self.profile.columns)
         return self.spec.sha256(), data_sha256, self.spec.training.seed
 
 
-def examine(service: Backend, value: object) -> Submission:
+def examine(service: Backend, value: object, held: frozenset[str] = frozenset()) -> Submission:
     """Return what the JSON value of a specification asks for.
+
+    Weights whose hashes are `held` need no source any more: a job has begun with them.
 
     Raises:
         InvalidSpec: With every problem that can be found, of the form, of the columns and of the shapes.
@@ -57,18 +67,36 @@ def examine(service: Backend, value: object) -> Submission:
     draft = read_draft(value)
     if draft.readable is None:
         raise InvalidSpec(draft.problems)
+    draft, sources = _with_sources(service, draft, held)
     problems, submission = list(draft.problems), None
     try:
-        submission = _fit(service, draft)
+        submission = _fit(service, draft, sources)
     except InvalidSpec as error:
-        known = {problem.path for problem in problems}
-        problems += [problem for problem in error.problems if problem.path not in known]
+        problems += _more(error, problems)
     if problems or submission is None:
         raise InvalidSpec(problems)
     return submission
 
 
-def _fit(service: Backend, draft: Draft) -> Submission | None:
+def _more(error: InvalidSpec, known: Sequence[Problem]) -> list[Problem]:
+    """Return the problems at places of which none is known."""
+    paths = {problem.path for problem in known}
+    return [problem for problem in error.problems if problem.path not in paths]
+
+
+def _with_sources(service: Backend, draft: Draft, held: frozenset[str]) -> tuple[Draft, Sources]:
+    """Return the draft with what its pretrained blocks start from; where that is wrong, its network is broken."""
+    if draft.readable is None or not draft.sound("network"):
+        return draft, {}
+    try:
+        spec, sources = look_up(service.store, draft.readable, held)
+    except InvalidSpec as error:
+        problems = (*draft.problems, *_more(error, draft.problems))
+        return replace(draft, problems=problems, broken=draft.broken | {"network"}), {}
+    return replace(draft, readable=spec), sources
+
+
+def _fit(service: Backend, draft: Draft, sources: Sources) -> Submission | None:
     """Hold what is sound of a specification against its data; None where too little is sound to build it."""
     spec = draft.readable
     assert spec is not None
@@ -83,7 +111,7 @@ def _fit(service: Backend, draft: Draft) -> Submission | None:
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
     try:
-        plan = build(service, spec, shape, outputs, token_count_of(spec, columns), dataset.rows)
+        plan = build(service, spec, shape, outputs, token_count_of(spec, columns), dataset.rows, sources)
     except InvalidSpec as error:
         hint = _layout_hint(spec, columns)
         hinted = [replace(p, message=p.message + hint) if p.got == list(shape) else p for p in error.problems]
@@ -105,12 +133,19 @@ def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
 
 
 def build(
-    service: Backend, spec: JobSpec, shape: Shape, outputs: int, vocabulary: int | None = None, rows: int = 0
+    service: Backend,
+    spec: JobSpec,
+    shape: Shape,
+    outputs: int,
+    vocabulary: int | None = None,
+    rows: int = 0,
+    sources: Sources | None = None,
 ) -> Plan:
-    """Build the network on the meta device; `rows` are those of the data set, 0 without one.
+    """Build the network on the meta device, and see that stored tensors fit it; `rows` are those of the data set.
 
     Raises:
-        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, or it is too large to train here.
+        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, a pretrained block not its tensors,
+            or it is too large to train here.
     """
     refused = check_shape(spec, shape)
     try:
@@ -118,6 +153,9 @@ def build(
         network = build_network(spec.network, spec.regularization, shape, outputs, limit, vocabulary)
         if spec.pretrain is not None:
             belief_stack(spec.network, network)
+        for record in network.records:
+            if sources and record.path in sources:
+                fit(record, sources[record.path])
     except InvalidSpec as error:
         raise InvalidSpec([*refused, *error.problems]) from error
     if refused:
@@ -166,13 +204,15 @@ def find_dataset(service: Backend, dataset_id: str) -> Dataset:
         raise InvalidSpec([problem]) from error
 
 
-def queue(session: Session, submission: Submission) -> Job:
+def queue(session: Session, submission: Submission, submitter: str, limits: QueueLimits) -> Job:
     """Add the job to the queue.
 
     Raises:
-        NotFound: The data set was deleted meanwhile.
+        NotFound: The data set, or weights to start from, were deleted meanwhile.
+        QueueFull: As many jobs wait as the limits allow.
     """
     spec = submission.spec
+    queueing.admit(session, submitter, limits)
     datasets.hold(session, spec.data.dataset)
     spec_sha256, data_sha256, seed = submission.identity
     return jobs.insert(
@@ -183,5 +223,9 @@ def queue(session: Session, submission: Submission) -> Job:
         dataset=submission.dataset.id,
         data_sha256=data_sha256,
         seed=seed,
+        submitter=submitter,
+        priority=spec.priority,
+        device=spec.training.device,
         total_epochs=spec.training.epochs,
+        starts_from=spec.starts_from,
     )

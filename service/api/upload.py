@@ -13,8 +13,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from service.api.deps import check_length, too_large
+from service.api.deps import Backend, check_length, too_large
 from service.errors import InvalidInput, MalformedRequest, Problem
+from service.settings import Settings
+from service.store.blobs import BlobWriter
 
 BLOCK = 1024 * 1024
 PREFIX = "upload-"
@@ -38,6 +40,26 @@ class Upload:
         """Return the first bytes."""
         with self.path.open("rb") as file:
             return file.read(size)
+
+
+def uploads_folder(settings: Settings) -> Path:
+    """Return where files lie while they arrive."""
+    return settings.home.resolve() / "uploads"
+
+
+def stored(service: Backend, path: Path) -> BlobWriter:
+    """Put a file into the store, all but the manifest, which goes into the transaction that refers to it."""
+    writer = BlobWriter(service.store, service.settings.chunk_bytes)
+    with path.open("rb") as file:
+        while piece := file.read(BLOCK):
+            writer.write(piece)
+    return writer
+
+
+def name_of(filename: str | None, default: str) -> str:
+    """Return a name for people from what a client calls its file."""
+    base = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(letter for letter in base if letter.isprintable())[:200].strip() or default
 
 
 class Sink:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from service.blocks.optimizers import Epsilon, Optimizer, Parameters, Share
+from service.blocks.optimizers import Epsilon, Optimizer, Parameters, Share, decaying
 
 
 class AdamFamily(Optimizer):
@@ -48,12 +48,8 @@ class AdamW(AdamFamily):
     """Share of a kernel taken off, times the learning rate, at every step; biases and scales are exempt."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
         return torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            decaying(parameters, self.weight_decay),
             lr=self.learning_rate,
             betas=(self.beta_1, self.beta_2),
             eps=self.epsilon,

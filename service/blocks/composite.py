@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from service.blocks.activations import AnyActivation
 from service.blocks.base import Shape
-from service.blocks.layers import AnyLayer, BuildContext, Layer, ShapeError
+from service.blocks.layers import AnyLayer, BuildContext, ShapeError, TrainableLayer
 
 Layers = Annotated[list[AnyLayer], Field(min_length=1, max_length=500)]
 META = torch.device("meta")
 
 
-class Residual(Layer):
+class Residual(TrainableLayer):
     """Add the input to what the layers make of it: y = activation(x + layers(x)).
 
     Where the shapes differ, `shortcut` brings the input to the shape of the sum.
@@ -59,7 +59,7 @@ class Sum(nn.Module):
         return out
 
 
-class Branch(Layer):
+class Branch(TrainableLayer):
     """One way of a `parallel` layer: layers, one after the other.
 
     Shape: [...] to what the layers give.
@@ -86,7 +86,7 @@ class Kept(nn.Module):
         return out
 
 
-class Parallel(Layer):
+class Parallel(TrainableLayer):
     """Several layers on the same input, their outputs side by side along the first axis or added up.
 
     Shape: [...] to [sum of the branches' first axes, ...], or to the shape of each branch.

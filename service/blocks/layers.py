@@ -1,9 +1,9 @@
 """What every layer is, and the context it is built in."""
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar, Protocol, cast
+from collections.abc import Iterator, Sequence
+from typing import Annotated, ClassVar, Protocol, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from service.blocks.activations import Activation, AnyActivation
@@ -77,11 +77,31 @@ class Layer(Block):
         raise NotImplementedError
 
 
+class TrainableLayer(Layer):
+    """A layer with something to learn, by itself or in the layers that it holds.
+
+    What a layer says holds for those inside of it, too: all of them wait for the later epoch, and factors multiply.
+    """
+
+    trainable: bool = True
+    """Whether it learns; false: its weights, and the moving statistics of batch normalisations, stay bit for bit."""
+    unfreeze_at_epoch: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    """Epoch, counted from 1, with which a layer that is not trainable begins to learn; default: none."""
+    learning_rate_factor: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Factor on the learning rate of its weights."""
+
+    @model_validator(mode="after")
+    def _what_learns_is_not_frozen(self) -> Self:
+        if self.trainable and self.unfreeze_at_epoch is not None:
+            raise ValueError("unfreeze_at_epoch is for a layer that is frozen at first: trainable must be false")
+        return self
+
+
 Starts = tuple[Initializer | None, ...]
 """How the parts of a weight along its units start: an initializer that a layer insists on, or None for what applies."""
 
 
-class WeightedLayer(Layer):
+class WeightedLayer(TrainableLayer):
     """A layer with a kernel, a bias and an activation behind them."""
 
     nonlinear: ClassVar[bool] = False
@@ -126,7 +146,7 @@ class WeightedLayer(Layer):
         return context.outputs
 
 
-class TableLayer(Layer):
+class TableLayer(TrainableLayer):
     """A layer with a table of vectors, which no rule of the network's kernels speaks of."""
 
     initializer: AnyInitializer | None = None
@@ -149,6 +169,22 @@ class Activated(nn.Module):
         """Return the activated output of the kernel."""
         activated: Tensor = self.activation(self.kernel(x))
         return activated
+
+
+def inside(layer: Layer) -> Iterator[tuple[str, Sequence[Layer]]]:
+    """Yield the lists of layers that a layer holds, by the names of the fields."""
+    for name, value in layer:
+        if isinstance(value, list) and value and all(isinstance(each, Layer) for each in value):
+            yield name, value
+
+
+def everywhere(layers: Sequence[Layer], path: str) -> Iterator[tuple[str, Layer]]:
+    """Yield layers and those inside of them, at any depth, by their places in the JSON."""
+    for index, layer in enumerate(layers):
+        place = f"{path}[{index}]"
+        yield place, layer
+        for name, held in inside(layer):
+            yield from everywhere(held, f"{place}.{name}")
 
 
 def need_rank(shape: Shape, rank: int, needed: str) -> None:

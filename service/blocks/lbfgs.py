@@ -1,11 +1,13 @@
 """L-BFGS: curvature from the last steps, and a search along each direction."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from service.blocks.optimizers import Optimizer, Parameters
+from service.blocks.optimizers import Optimizer, Parameters, groups_of
 
 EVALUATIONS = 25
 """Looks at the loss that there are for every line search; most need one or two."""
@@ -35,7 +37,7 @@ class Lbfgs(Optimizer):
         return 2 * self.history + 2
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        return torch.optim.LBFGS(
+        return ScaledLbfgs(
             parameters,
             lr=self.learning_rate,
             max_iter=self.iterations,
@@ -45,3 +47,42 @@ class Lbfgs(Optimizer):
             history_size=self.history,
             line_search_fn="strong_wolfe",
         )
+
+
+class ScaledLbfgs(torch.optim.LBFGS):
+    """torch's L-BFGS where weights may have a factor on their rate, and may be frozen at first.
+
+    With a factor f it searches over u = w / sqrt(f): a step along the gradient of u is f times one along that of w.
+    Curvature that was seen while other weights learned is forgotten: it says nothing of the new ones.
+    """
+
+    def __init__(self, parameters: Parameters, **options: Any) -> None:
+        groups = groups_of(parameters)
+        super().__init__([p for group in groups for p in group["params"]], **options)
+        self._scales = [group.get("factor", 1.0) ** 0.5 for group in groups for _ in group["params"]]
+
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+        """Take one step of training; `closure` leaves gradients behind and returns the loss."""
+        state, learning = self.state[self._params[0]], sum(p.requires_grad for p in self._params)
+        if state.get("learning", learning) != learning:
+            state.clear()
+        state["learning"] = learning
+        loss = super().step(closure)  # type: ignore[no-untyped-call]
+        state.pop("al", None)  # room that the next step makes anew; partly None, which no checkpoint could hold
+        return loss
+
+    def _gather_flat_grad(self) -> Tensor:
+        flat: Tensor = super()._gather_flat_grad()  # type: ignore[no-untyped-call]
+        for part, scale in zip(self._parts(flat), self._scales, strict=True):
+            if scale != 1.0:
+                part.mul_(scale)
+        return flat
+
+    def _add_grad(self, step_size: float, direction: Tensor) -> None:
+        for weight, part, scale in zip(self._params, self._parts(direction), self._scales, strict=True):
+            # Not even a zero is added to what is frozen: -0.0 + 0.0 has other bits.
+            if weight.requires_grad:
+                weight.add_(part.view_as(weight), alpha=step_size * scale)
+
+    def _parts(self, flat: Tensor) -> Sequence[Tensor]:
+        return torch.split(flat, [p.numel() for p in self._params])

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from service.blocks.optimizers import Optimizer, Parameters, Share
+from service.blocks.optimizers import Optimizer, Parameters, Share, decaying
 
 
 class Lion(Optimizer):
@@ -40,11 +40,7 @@ class SignOfMean(torch.optim.Optimizer):
 
     def __init__(self, parameters: Parameters, lr: float, beta_1: float, beta_2: float, weight_decay: float) -> None:
         self._betas = beta_1, beta_2
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        super().__init__([group for group in groups if group["params"]], {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(decaying(parameters, weight_decay), {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -7,12 +7,12 @@ from pydantic import Field
 from torch import nn
 
 from service.blocks.base import Shape
-from service.blocks.layers import BuildContext, Layer, ShapeError
+from service.blocks.layers import BuildContext, ShapeError, TrainableLayer
 
 BATCH_NORMS: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 
 
-class Normalization(Layer):
+class Normalization(TrainableLayer):
     """Base of the layers that subtract a mean and divide by a deviation."""
 
     normalizes: ClassVar[bool] = True

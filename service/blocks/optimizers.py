@@ -1,7 +1,7 @@
 """What every optimizer is, and those that divide by nothing or by one running sum."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -11,7 +11,9 @@ from service.blocks.base import Block, OneOf
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Epsilon = Annotated[float, Field(gt=0, le=1)]
-Parameters = Sequence[nn.Parameter]
+Group = dict[str, Any]
+"""Parameters (`params`) that torch moves alike; `factor` is theirs on the learning rate, 1 where it is not said."""
+Parameters = Sequence[nn.Parameter] | Sequence[Group]
 
 
 class Optimizer(Block):
@@ -31,8 +33,28 @@ class Optimizer(Block):
         raise NotImplementedError
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Return torch's optimizer over `parameters`, fused or foreach where torch has it."""
+        """Return torch's optimizer over `parameters`, fused or foreach where torch has it.
+
+        Whoever sets the rate of a group multiplies it by the group's factor.
+        """
         raise NotImplementedError
+
+
+def groups_of(parameters: Parameters) -> list[Group]:
+    """Return parameters as groups, in their order."""
+    plain = [p for p in parameters if isinstance(p, nn.Parameter)]
+    return [{"params": plain}] if plain else [dict(group) for group in parameters if isinstance(group, dict)]
+
+
+def decaying(parameters: Parameters, weight_decay: float) -> list[Group]:
+    """Return groups of which the kernels decay; biases and scales are exempt."""
+    found = []
+    for group in groups_of(parameters):
+        kernels = [p for p in group["params"] if p.ndim > 1]
+        rest = [p for p in group["params"] if p.ndim <= 1]
+        found += [{**group, "params": kernels, "weight_decay": weight_decay}] if kernels else []
+        found += [{**group, "params": rest, "weight_decay": 0.0}] if rest else []
+    return found
 
 
 class Sgd(Optimizer):

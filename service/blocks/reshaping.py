@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from service.blocks.activations import AnyActivation
 from service.blocks.base import Shape
-from service.blocks.layers import BuildContext, Layer, ShapeError
+from service.blocks.layers import BuildContext, Layer, ShapeError, TrainableLayer
 from service.blocks.windows import Padded
 
 
@@ -26,7 +26,7 @@ class Flatten(Layer):
         return nn.Flatten()
 
 
-class ActivationLayer(Layer):
+class ActivationLayer(TrainableLayer):
     """An activation as a layer of its own, e.g. behind a normalisation.
 
     Shape: any stays.

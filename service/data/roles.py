@@ -2,7 +2,8 @@
 
 from service.data.profile import ColumnProfile
 from service.errors import Problem
-from service.spec import DataSpec, JobSpec, Split
+from service.spec import DataSpec, JobSpec
+from service.splitting import Split
 
 PARTS = ("train", "validation", "test")
 """What a column that divides the rows may say."""

@@ -32,6 +32,8 @@ def belief_stack(spec: NetworkSpec, network: Network) -> list[LayerRecord]:
 
 def _refusal(spec: NetworkSpec, record: LayerRecord) -> Problem | None:
     layer = record.layer
+    if isinstance(layer, Dense) and not layer.trainable:
+        return Problem(f"{record.path}.trainable", "freezes weights that pre-training would change", False, [True])
     if isinstance(layer, Dense):
         felt = felt_activation(spec.layers, spec.layers.index(layer), spec.activation)
         if not isinstance(felt, Sigmoid):

@@ -14,6 +14,7 @@ from service.blocks.layers import Layer, ShapeError, TableLayer, WeightedLayer
 from service.blocks.regularizers import Regularizer
 from service.errors import InvalidSpec, Problem
 from service.network.activity import ActivityRule
+from service.network.learning import Learning, Surroundings
 from service.network.modules import META, PROBE_ROWS, LayerRecord, Network, Stack, WeightRule
 from service.network.resolution import (
     bias_initializer,
@@ -46,15 +47,20 @@ def build_network(
     `vocabulary` is how many token ids there are where rows hold such.
 
     Raises:
-        InvalidSpec: A layer cannot take the shape that arrives, the outputs are not as many as needed, or the
-            network is larger than `max_parameters`; the path names the layer.
+        InvalidSpec: A layer cannot take the shape that arrives, the outputs are not as many as needed, the
+            network is larger than `max_parameters`, or nothing learns; the path names the layer.
     """
     builder = _Builder(spec, regularization, outputs, max_parameters, vocabulary)
-    layers = builder.stack(spec.layers, input_shape, "network.layers", "layers", top=True, first=True)
+    around = Surroundings(spec.activation, first=True)
+    layers = builder.stack(spec.layers, input_shape, "network.layers", "layers", around, top=True)
     last = builder.tops[-1]
     if last.output_shape != (outputs,):
         raise InvalidSpec([_wrong_outputs(builder, last)])
-    return Network(layers, builder.tops, builder.rules, builder.activities).eval()
+    network = Network(layers, builder.tops, builder.rules, builder.learning, builder.activities, builder.places)
+    if builder.learning and not any(learning.at(1) for learning in builder.learning.values()):
+        allowed = "at least one layer with weights and trainable: true"
+        raise InvalidSpec([Problem("network.layers", "nothing learns: all of them are frozen at first", None, allowed)])
+    return network.eval()
 
 
 def _wrong_outputs(builder: "_Builder", last: LayerRecord) -> Problem:
@@ -83,8 +89,10 @@ class _Builder:
     max_parameters: int
     vocabulary: int | None = None
     tops: list[LayerRecord] = field(default_factory=list)
+    places: dict[str, LayerRecord] = field(default_factory=dict)
     rules: list[WeightRule] = field(default_factory=list)
     activities: list[ActivityRule] = field(default_factory=list)
+    learning: dict[str, Learning] = field(default_factory=dict)
     parameters: int = 0
     layers: int = 0
     depth: int = 0
@@ -95,9 +103,10 @@ class _Builder:
         shape: Shape,
         path: str,
         prefix: str,
+        around: Surroundings,
+        *,
         top: bool = False,
         abreast: bool = False,
-        first: bool = False,
     ) -> Stack:
         """Build `layers` one after the other, or `abreast`, on rows of `shape`; `prefix` is where torch finds them."""
         if self.depth >= MAX_NESTING:
@@ -108,12 +117,13 @@ class _Builder:
             place = f"{path}[{index}]"
             name = _name(layer, index, place, stack)
             following = layers[: index + 1] if abreast else layers
-            at_front = first and (abreast or index == 0)
-            context = _Context(self, following, index, place, f"{prefix}.{name}", index == last, at_front)
+            own = around.at(layer, abreast or index == 0)
+            context = _Context(self, following, index, place, f"{prefix}.{name}", index == last, own)
             module = self._module(layer, shape, context)
             out = self._run(module, layer, shape, place)
+            self.places[place] = LayerRecord(name, place, layer, module, shape, out)
             if top:
-                self.tops.append(LayerRecord(name, place, layer, module, shape, out))
+                self.tops.append(self.places[place])
             stack[name] = module
             shape = shape if abreast else out
         self.depth -= 1
@@ -133,6 +143,9 @@ class _Builder:
         self.parameters = max(self.parameters, before + sum(p.numel() for p in module.parameters()))
         self.check_size(context.place)
         self._rules(layer, module, context)
+        for name, _ in module.named_parameters():
+            # What layers inside of this one have said already includes what this one says.
+            self.learning.setdefault(f"{context.prefix}.{name}", context.around.learning)
         return module
 
     def _run(self, module: nn.Module, layer: Layer, shape: Shape, place: str) -> Shape:
@@ -191,7 +204,11 @@ class _Context:
     place: str
     prefix: str
     last: bool
-    first: bool
+    around: Surroundings
+
+    @property
+    def first(self) -> bool:
+        return self.around.first
 
     @property
     def vocabulary(self) -> int | None:
@@ -203,18 +220,21 @@ class _Context:
 
     @property
     def activation(self) -> Activation | None:
-        return None if self.last else self.builder.spec.activation
+        return None if self.last else self.around.activation
 
     def afford(self, *sizes: int) -> None:
         self.builder.parameters += math.prod(sizes)
         self.builder.check_size(self.place)
 
     def stack(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.Module:
-        return self.builder.stack(layers, shape, f"{self.place}.{field}", f"{self.prefix}.{field}", first=self.first)
+        return self.builder.stack(layers, shape, *self._inside(field))
 
     def branches(self, layers: Sequence[Layer], shape: Shape, field: str) -> nn.ModuleDict:
-        place, prefix = f"{self.place}.{field}", f"{self.prefix}.{field}"
-        return self.builder.stack(layers, shape, place, prefix, abreast=True, first=self.first)
+        return self.builder.stack(layers, shape, *self._inside(field), abreast=True)
+
+    def _inside(self, field: str) -> tuple[str, str, Surroundings]:
+        around = self.around.inside(self.layers[self.index])
+        return f"{self.place}.{field}", f"{self.prefix}.{field}", around
 
 
 def _name(layer: Layer, index: int, place: str, stack: Stack) -> str:

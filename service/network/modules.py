@@ -1,7 +1,8 @@
 """A built network as a torch module, and what is known of each of its layers and weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from service.blocks.layers import Layer, Starts
 from service.blocks.noise import StochasticModule, number_stochastic
 from service.blocks.regularizers import Constraint, Regularizer
 from service.network.activity import ActivityPenalties, ActivityRule
+from service.network.learning import Learning
 from service.randomness import generator
 
 META = torch.device("meta")
@@ -85,8 +87,9 @@ class Stack(nn.ModuleDict):
 class Network(nn.Module):
     """A built network.
 
-    `eval()` freezes the statistics of batch normalisation. Dropout looks at neither `train()` nor `eval()`: it
-    is active where `set_noise` gave it noise.
+    `train()` lets the statistics of batch normalisations move that learn, `eval()` none. Dropout looks at neither: it
+    is active where `set_noise` gave it noise. `records` are the layers of the list; `places` are all layers by their
+    JSON path, those inside of others too.
 
     Shape: [batch, *input_shape] to [batch, outputs].
     """
@@ -96,22 +99,30 @@ class Network(nn.Module):
         layers: Stack,
         records: Sequence[LayerRecord],
         rules: Sequence[WeightRule],
+        learning: Mapping[str, Learning],
         activities: Sequence[ActivityRule] = (),
+        places: Mapping[str, LayerRecord] | None = None,
     ) -> None:
         super().__init__()
+        self.learning = dict(learning)
+        """When and how fast each parameter learns, by its name."""
         self.layers = layers
         self.records = tuple(records)
+        self.places = dict(places or {})
         self.rules = tuple(rules)
         number_stochastic(self)
         tops = list(layers.items())
         self.stochastic_layers = [name for name, module in tops if _is_stochastic(module)]
         first = next((i for i, (_, module) in enumerate(tops) if _is_stochastic(module)), len(tops))
         self._before, self._behind = [m for _, m in tops[:first]], [m for _, m in tops[first:]]
-        self.has_batch_norm = any(isinstance(m, _BatchNorm) for m in self.modules())
+        norms = {name: m for name, m in self.named_modules() if isinstance(m, _BatchNorm)}
+        self._norms = list(norms.values())
+        self.has_batch_norm = any(self.learning[f"{name}.weight"].since is not None for name in norms)
         self.kernels = {r.parameter: (r.regularizer, r.constraint) for r in rules if r.regularizer or r.constraint}
         self.penalized = [(r.parameter, r.regularizer) for r in rules if r.regularizer is not None]
         self.activity = ActivityPenalties(activities)
         self.constrained = [r for r in rules if r.constraint is not None]
+        self.learn(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs: logits, or plain numbers for regression."""
@@ -130,21 +141,38 @@ class Network(nn.Module):
             x = module(x)
         return x
 
+    def learn(self, epoch: int) -> None:
+        """Let learn what does so in an epoch, counted from 1; other weights, and their statistics, stay bit for bit."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(self.learning[name].at(epoch))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Get ready to train, or to predict; a batch normalisation that does not learn is always ready to predict."""
+        super().train(mode)
+        for norm in self._norms:
+            if not norm.weight.requires_grad:
+                norm.eval()
+        return self
+
     @property
     def parameter_count(self) -> int:
-        """Numbers that training changes."""
+        """Numbers that are learned, here or where they come from."""
         return sum(p.numel() for p in self.parameters())
 
     def penalty(self) -> Tensor | None:
-        """Return the sum of all penalties on kernels, and on what the last forward pass gave; None without any."""
-        terms = [regularizer.penalty(self.get_parameter(name)) for name, regularizer in self.penalized]
+        """Return the sum of all penalties on kernels that learn and on outputs of the last pass; None without any."""
+        kernels = [(self.get_parameter(name), regularizer) for name, regularizer in self.penalized]
+        terms = [regularizer.penalty(kernel) for kernel, regularizer in kernels if kernel.requires_grad]
         terms += self.activity.take()
         return torch.stack(terms).sum() if terms else None
 
     def constrain_(self) -> None:
-        """Project every constrained kernel in place."""
+        """Project every constrained kernel that learns in place."""
         for rule in self.constrained:
-            rule.project_(self.get_parameter(rule.parameter).data)
+            kernel = self.get_parameter(rule.parameter)
+            if kernel.requires_grad:
+                rule.project_(kernel.data)
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from service.blocks.activations import Activation, Linear
 from service.blocks.initializers import Initializer, Zeros
 from service.blocks.layers import Layer, WeightedLayer
+from service.blocks.pretrained import Pretrained
 from service.blocks.regularizers import Constraint, Regularizer
 from service.blocks.reshaping import ActivationLayer
 from service.spec import NetworkSpec, RegularizationSpec
@@ -12,7 +13,7 @@ from service.spec import NetworkSpec, RegularizationSpec
 
 def last_weighted(layers: Sequence[Layer]) -> int:
     """Return the position of the last layer with weights, the one that gives the outputs; -1 without any."""
-    return max((i for i, layer in enumerate(layers) if isinstance(layer, WeightedLayer)), default=-1)
+    return max((i for i, layer in enumerate(layers) if isinstance(layer, WeightedLayer | Pretrained)), default=-1)
 
 
 def felt_activation(layers: Sequence[Layer], index: int, default: Activation | None) -> Activation | None:

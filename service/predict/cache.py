@@ -13,11 +13,12 @@ import torch
 from service.data.pipeline import Features, TargetCodec
 from service.data.profile import ColumnProfile
 from service.errors import NotFound
-from service.network import build_network, load_weights
+from service.network import Network, build_network, load_weights
 from service.spec import JobSpec
 from service.store import models
 from service.store.blobs import blob_bytes
 from service.store.engine import Store
+from service.store.tables import Model
 from service.uncertainty.calibration import Calibration
 from service.uncertainty.monte_carlo import MonteCarlo
 
@@ -67,13 +68,8 @@ def load(store: Store, model_id: str) -> LoadedModel:
     with store.read() as session:
         row = models.get(session, model_id)
     weights = blob_bytes(store, row.weights_sha256)
-    spec = JobSpec.model_validate(row.spec)
+    spec, features, network = rebuilt(row)
     columns = {column["name"]: column for column in row.columns}
-    shape, outputs = tuple(row.preprocessing["input_shape"]), int(row.preprocessing["outputs"])
-    # What was trained fits: the limit on parameters was held when the job was accepted.
-    limit = max(row.parameters, 1)
-    features = Features.from_json(row.preprocessing["features"])
-    network = build_network(spec.network, spec.regularization, shape, outputs, limit, features.vocabulary)
     network.to_empty(device="cpu")
     load_weights(network, weights)
     return LoadedModel(
@@ -82,11 +78,20 @@ def load(store: Store, model_id: str) -> LoadedModel:
         features=features,
         target=TargetCodec.from_json(row.preprocessing["target"]),
         monte_carlo=MonteCarlo(network),
-        outputs=outputs,
+        outputs=int(row.preprocessing["outputs"]),
         calibration=None if row.calibration is None else Calibration.from_json(row.calibration),
         target_columns=tuple(ColumnProfile.model_validate(columns[name]) for name in spec.data.targets),
         data_sha256=row.receipt.get("data_sha256"),
     )
+
+
+def rebuilt(row: Model) -> tuple[JobSpec, Features, Network]:
+    """Return what a stored model was trained by, how it reads rows, and its network on the meta device."""
+    spec, features = JobSpec.model_validate(row.spec), Features.from_json(row.preprocessing["features"])
+    shape, outputs = tuple(row.preprocessing["input_shape"]), int(row.preprocessing["outputs"])
+    # What was trained fits: the limit on parameters was held when the job was accepted.
+    limit = max(row.parameters, 1)
+    return spec, features, build_network(spec.network, spec.regularization, shape, outputs, limit, features.vocabulary)
 
 
 @dataclass

@@ -47,10 +47,8 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
     check_tokens(loaded, x)
     predictions: list[Any] = [None] * len(x)
-    most = 0
     with torch.inference_mode():
         for sampled in _sampled(loaded, x, plan, request, settings.predict_tile_bytes):
-            most = max(most, sampled.samples)
             for row, prediction in zip(sampled.rows, plan.answers.of(sampled.outputs, sampled.rows), strict=True):
                 if request.adaptive:
                     prediction["mc_samples"] = sampled.samples
@@ -63,7 +61,7 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     # Nothing is left to check in numbers of our own making, and checking 100,000 rows takes longer than predicting.
     return PredictAnswer.model_construct(
         predictions=predictions,
-        mc_samples=most,
+        mc_samples=plan.samples,
         seed=request.seed,
         stochastic_layers=layers,
         calibrated=plan.calibration is not None,

@@ -1,1 +1,8 @@
-"""The store: SQL, and only SQL. One module of queries a resource; none of them commits."""
+"""The store: SQL, and only SQL. One module of queries a resource; none of them commits.
+
+Importing the package imports every table, so that nothing that goes through them all misses one.
+"""
+
+from service.store import tables, weight_tables
+
+__all__ = ["tables", "weight_tables"]

@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import AttemptsExhausted
-from service.store import events
+from service.store import events, queueing
 from service.store.clock import now
+from service.store.limits import NO_LIMITS, QueueLimits
 from service.store.states import LET_GO, OWNED, move
 from service.store.tables import Job, JobEvent
 
@@ -33,22 +34,33 @@ class Progress:
     eta_seconds: float | None = None
 
 
-def claim(session: Session, worker: str, lease_seconds: float) -> Job | None:
-    """Give the oldest queued job to a worker, in one conditional UPDATE: no job is given twice."""
-    oldest = select(Job.id).where(Job.status == "queued").order_by(Job.id).limit(1)
-    return move(
-        session,
-        oldest.with_for_update(skip_locked=True).scalar_subquery(),
-        "running",
-        f"Worker {worker} took the job.",
-        Job.status == "queued",
-        event="claimed",
-        data={"worker": worker},
-        worker=worker,
-        attempt=Job.attempt + 1,
-        lease_expires_at=now() + lease_seconds,
-        started_at=func.coalesce(Job.started_at, now()),
-    )
+def claim(
+    session: Session, worker: str, lease_seconds: float, kind: str | None = None, limits: QueueLimits = NO_LIMITS
+) -> Job | None:
+    """Give the next queued job to a slot of this kind of device, or of any; None where there is none to be had.
+
+    The order is that of `turns`. Claims take turns, so that each counts the jobs that those before it took; the
+    UPDATE is conditional, so that a job that is cancelled meanwhile is left alone and the next one taken.
+    """
+    queueing.wait_for_turn(session, queueing.CLAIMS)
+    while (line := queueing.next_line(session, kind, limits)) is not None:
+        job = move(
+            session,
+            line.first,
+            "running",
+            f"Worker {worker} took the job.",
+            Job.status == "queued",
+            event="claimed",
+            data={"worker": worker},
+            worker=worker,
+            attempt=Job.attempt + 1,
+            lease_expires_at=now() + lease_seconds,
+            started_at=func.coalesce(Job.started_at, now()),
+        )
+        if job is not None:
+            queueing.note_turn(session, job.submitter)
+            return job
+    return None
 
 
 def owned_status(session: Session, job_id: str, attempt: int) -> str | None:
@@ -107,7 +119,8 @@ def lose(session: Session, job_id: str, attempt: int, max_attempts: int, reason:
         return None
     counted = update(Job).where(*_fence(job_id, attempt)).values(lost=Job.lost + 1).returning(Job.lost)
     lost = session.scalar(counted, execution_options={"synchronize_session": False}) or 0
-    events.add(session, job_id, "lost", f"Attempt {attempt} was lost: {reason}", attempt=attempt, level="warn")
+    message = f"Attempt {attempt} was lost: {reason}"
+    events.add(session, job_id, "lost", message, attempt=attempt, level="warn", tells="lost")
     if status == "running" and lost >= max_attempts:
         fail(session, job_id, attempt, AttemptsExhausted.code, _what_happened(session, job_id))
         return "failed"

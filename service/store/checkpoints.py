@@ -1,4 +1,7 @@
-"""Checkpoints: where a run can go on from. A job keeps its last and its best one."""
+"""Checkpoints: where a run can go on from.
+
+A job keeps its last one, the one before in case that one rots, and of both the weights of the best epoch.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,11 +30,11 @@ def insert(
     best: bool = False,
     kept: bool = False,
 ) -> Checkpoint:
-    """Add a checkpoint, which takes the places it claims: what is then neither last, best nor kept goes.
+    """Add a checkpoint, which takes the places it claims; with a new last one, those that nobody needs any more go.
 
     The caller owns the job in this transaction (`jobs.own`), and `blob` comes from `BlobWriter.finish` in it.
     """
-    _vacate(session, job, last, best)
+    before = _vacate(session, job, last, best)
     checkpoint = Checkpoint(
         id=new_id(Checkpoint.id_prefix),
         job=job,
@@ -49,6 +52,8 @@ def insert(
     session.add(checkpoint)
     session.flush()
     session.refresh(checkpoint)
+    if last:
+        _collect(session, job, [checkpoint.id, *before])
     return checkpoint
 
 
@@ -85,14 +90,31 @@ def best(session: Session, job: str) -> Checkpoint | None:
     return session.scalar(select(Checkpoint).where(Checkpoint.job == job, Checkpoint.best))
 
 
-def delete_after(session: Session, job: str, step: int) -> None:
-    """Delete the checkpoints after a step, e.g. one that proved corrupt."""
-    session.execute(delete(Checkpoint).where(Checkpoint.job == job, Checkpoint.step > step))
+def rewind(session: Session, job: str, to: Checkpoint | None) -> None:
+    """Make a checkpoint the last one, and its best epoch the best: those after it go. None: all go."""
+    if to is None:
+        session.execute(delete(Checkpoint).where(Checkpoint.job == job))
+        return
+    session.execute(delete(Checkpoint).where(Checkpoint.job == job, Checkpoint.step > to.step))
+    _vacate(session, job, last=True, best=True)
+    session.execute(update(Checkpoint).where(Checkpoint.id == to.id).values(last=True))
+    of_best = (Checkpoint.job == job, Checkpoint.epoch == to.state.get("best_epoch"))
+    session.execute(update(Checkpoint).where(*of_best, Checkpoint.step == to.state.get("best_step")).values(best=True))
 
 
-def _vacate(session: Session, job: str, last: bool, best: bool) -> None:
+def _vacate(session: Session, job: str, last: bool, best: bool) -> Sequence[str]:
+    """Take the places from whoever has them; return the ids of those that were last."""
+    before = session.scalars(select(Checkpoint.id).where(Checkpoint.job == job, Checkpoint.last)).all()
     for taken, place in ((last, Checkpoint.last), (best, Checkpoint.best)):
         if taken:
             session.execute(update(Checkpoint).where(Checkpoint.job == job, place).values({place: False}))
-    homeless = (~Checkpoint.last, ~Checkpoint.best, ~Checkpoint.kept)
-    session.execute(delete(Checkpoint).where(Checkpoint.job == job, *homeless))
+    return before
+
+
+def _collect(session: Session, job: str, resumed_from: Sequence[str]) -> None:
+    """Delete what is neither asked for nor among those to go on from, nor the best epoch of one of these."""
+    states = session.scalars(select(Checkpoint.state).where(Checkpoint.id.in_(resumed_from))).all()
+    best_steps = {state["best_step"] for state in states if state.get("best_step") is not None}
+    needed = Checkpoint.id.in_(resumed_from) | Checkpoint.step.in_(best_steps)
+    unasked = (~Checkpoint.last, ~Checkpoint.best, ~Checkpoint.kept)
+    session.execute(delete(Checkpoint).where(Checkpoint.job == job, *unasked, ~needed))

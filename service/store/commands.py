@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.errors import WrongState
-from service.store import datasets, jobs
+from service.store import datasets, jobs, queueing
+from service.store.limits import NO_LIMITS, QueueLimits
 from service.store.states import TERMINAL, move
 from service.store.tables import Job
 
@@ -65,12 +66,13 @@ COMMANDS = {"pause": PAUSE, "resume": RESUME, "cancel": CANCEL, "kill": KILL, "r
 """Every command by its name."""
 
 
-def give(session: Session, job_id: str, name: str) -> Job:
+def give(session: Session, job_id: str, name: str, limits: QueueLimits = NO_LIMITS) -> Job:
     """Do what the command of this name does; return the job as it is then.
 
     Raises:
         NotFound: There is no such job.
         WrongState: The command is of no use in the state that the job is in, or its data set is gone.
+        QueueFull: The job would join the queue, and as many wait as the limits allow.
     """
     job, command = jobs.lock(session, job_id), COMMANDS[name]
     target = command.targets.get(job.status)
@@ -78,6 +80,8 @@ def give(session: Session, job_id: str, name: str) -> Job:
         raise WrongState(f"Job {job_id} is {job.status}: {command.refusal}.")
     if target == job.status:
         return job
+    if target == "queued":
+        queueing.admit(session, job.submitter, limits)
     fresh: dict[str, Any] = {}
     if job.status in TERMINAL:
         datasets.hold_for(session, job)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.store import outbox
 from service.store.tables import Job, JobEvent
 
 Level = Literal["info", "warn", "error"]
@@ -20,15 +21,19 @@ def add(
     attempt: int = 0,
     level: Level = "info",
     data: dict[str, Any] | None = None,
+    tells: str | None = None,
 ) -> None:
-    """Append an event.
+    """Append an event; `tells` is the state it led to, of which webhooks are told in the same transaction.
 
     The job's row is locked until the end of the transaction, so that the events of a job appear in the order of
     their ids: whoever has read up to event 7 never misses a sixth that is committed later.
     """
     session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
-    session.add(JobEvent(job=job_id, attempt=attempt, level=level, type=type, message=message, data=data))
+    event = JobEvent(job=job_id, attempt=attempt, level=level, type=type, message=message, data=data)
+    session.add(event)
     session.flush()
+    if tells is not None:
+        outbox.tell(session, event, tells)
 
 
 def last(session: Session, job_id: str, type: str) -> dict[str, Any] | None:

@@ -7,18 +7,30 @@ from sqlalchemy.orm import Session
 
 from service.errors import WrongState
 from service.ids import new_id
-from service.store import checkpoints, datasets, events, jobs
+from service.store import checkpoints, datasets, events, jobs, queueing, weights
+from service.store.limits import NO_LIMITS, QueueLimits
 from service.store.tables import Checkpoint, Job, Metric
 
 
-def extend(session: Session, parent_id: str, *, spec: dict[str, Any], spec_sha256: str, epochs: int) -> Job:
+def extend(
+    session: Session,
+    parent_id: str,
+    *,
+    spec: dict[str, Any],
+    spec_sha256: str,
+    epochs: int,
+    submitter: str | None = None,
+    limits: QueueLimits = NO_LIMITS,
+) -> Job:
     """Queue a job that goes on from the end of one that has succeeded; the same one again for the same request.
 
-    It begins with the parent's checkpoints and what was measured up to them, except on the test rows.
+    It begins with the parent's checkpoints and what was measured up to them, except on the test rows, and belongs to
+    the parent's submitter unless another one is named.
 
     Raises:
         NotFound: There is no such job.
         WrongState: It has not succeeded, or its data set or its last checkpoint is gone.
+        QueueFull: As many jobs wait as the limits allow.
     """
     parent = jobs.lock(session, parent_id)
     if parent.status != "succeeded":
@@ -29,6 +41,7 @@ def extend(session: Session, parent_id: str, *, spec: dict[str, Any], spec_sha25
     last = checkpoints.last(session, parent_id)
     if last is None:
         raise WrongState(f"Job {parent_id} has no checkpoint left to go on from.")
+    queueing.admit(session, submitter or parent.submitter, limits)
     datasets.hold_for(session, parent)
     job = jobs.insert(
         session,
@@ -38,8 +51,12 @@ def extend(session: Session, parent_id: str, *, spec: dict[str, Any], spec_sha25
         dataset=parent.dataset,
         data_sha256=parent.data_sha256,
         seed=parent.seed,
+        submitter=submitter or parent.submitter,
+        priority=spec["priority"],
+        device=spec["training"]["device"],
         total_epochs=epochs,
         parent=parent_id,
+        starts_from=weights.held_by(session, parent_id),
     )
     _take_checkpoints(session, parent_id, job.id)
     _take_metrics(session, parent_id, job.id, last.step)

@@ -1,15 +1,15 @@
 """Jobs. What clients do to them is here; what workers do is in `attempts`, their states are in `states`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound, WrongState
 from service.ids import new_id
-from service.store import events
+from service.store import events, waiting, weights, workers
 from service.store.attempts import (
     Progress,
     cancelled,
@@ -26,6 +26,7 @@ from service.store.attempts import (
 from service.store.pages import Page, page
 from service.store.states import OWNED, TERMINAL, TRANSITIONS
 from service.store.tables import Job, Model
+from service.submitters import ANONYMOUS
 
 __all__ = [
     "OWNED",
@@ -34,7 +35,6 @@ __all__ = [
     "Progress",
     "cancelled",
     "claim",
-    "count_queued",
     "delete",
     "fail",
     "get",
@@ -63,10 +63,20 @@ def insert(
     data_sha256: str,
     seed: int,
     name: str | None = None,
+    submitter: str = ANONYMOUS,
+    priority: int = 0,
+    device: str = "auto",
     total_epochs: int | None = None,
     parent: str | None = None,
+    starts_from: Collection[str] = (),
 ) -> Job:
-    """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile."""
+    """Queue a new job. Take its data set with `datasets.hold` before, so that nobody deletes it meanwhile.
+
+    `starts_from` are the hashes of the weights that it starts from, which stay as long as it does.
+
+    Raises:
+        NotFound: Such weights were deleted meanwhile.
+    """
     job = Job(
         id=new_id(Job.id_prefix),
         name=name,
@@ -75,12 +85,18 @@ def insert(
         dataset=dataset,
         data_sha256=data_sha256,
         seed=seed,
+        submitter=submitter,
+        priority=priority,
+        device=device,
         total_epochs=total_epochs,
         parent=parent,
     )
     session.add(job)
     session.flush()
-    events.add(session, job.id, "queued", "The job is queued.")
+    weights.hold(session, job.id, starts_from)
+    events.add(session, job.id, "queued", "The job is queued.", tells="queued")
+    if device != "auto" and (reason := waiting.missing_slot(device, workers.kinds(session))):
+        events.add(session, job.id, "no_slot", reason, level="warn", data={"device": device})
     session.refresh(job)
     return job
 
@@ -104,19 +120,18 @@ def lock(session: Session, job_id: str) -> Job:
     return _found(session.scalar(query, execution_options={"populate_existing": True}), job_id)
 
 
-def list_page(session: Session, limit: int, after: str | None = None, status: str | None = None) -> Page[Job]:
-    """Return a page of the jobs, newest first; of one status if it is named."""
-    return page(session, Job, limit, after, *([Job.status == status] if status else []))
+def list_page(
+    session: Session, limit: int, after: str | None = None, status: str | None = None, submitter: str | None = None
+) -> Page[Job]:
+    """Return a page of the jobs, newest first; of one status or one submitter if they are named."""
+    asked = ((Job.status, status), (Job.submitter, submitter))
+    return page(session, Job, limit, after, *(column == value for column, value in asked if value is not None))
 
 
-def count_queued(session: Session) -> int:
-    """Return how many jobs wait for a worker."""
-    return session.scalar(select(func.count()).where(Job.status == "queued")) or 0
-
-
-def oldest_queued(session: Session, limit: int) -> Sequence[str]:
-    """Return the ids of the jobs that are claimed next, first come, first served."""
-    return session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id).limit(limit)).all()
+def oldest_queued(session: Session, limit: int, device: str | None = None) -> Sequence[str]:
+    """Return the ids of the jobs that have waited longest, of those that ask for this device if it is named."""
+    asked = () if device is None else (Job.device == device,)
+    return session.scalars(select(Job.id).where(Job.status == "queued", *asked).order_by(Job.id).limit(limit)).all()
 
 
 def held_by(session: Session, worker: str) -> Sequence[Job]:

@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from service.errors import InvalidInput, Problem
 from service.store.tables import Checkpoint, Dataset, Job, Model
+from service.store.webhook_tables import Delivery, Webhook
+from service.store.weight_tables import Weights
 
-Row = TypeVar("Row", Dataset, Job, Checkpoint, Model)
+Row = TypeVar("Row", Dataset, Job, Checkpoint, Model, Webhook, Delivery, Weights)
 
 
 class Page(NamedTuple, Generic[Row]):

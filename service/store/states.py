@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, update
+from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import Session
 
 from service.store import events
@@ -33,7 +33,7 @@ LET_GO = {"running": "queued", "pausing": "paused", "cancelling": "cancelled"}
 
 def move(
     session: Session,
-    job_id: str | ScalarSelect[str],
+    job_id: str,
     status: str,
     message: str,
     *conditions: ColumnElement[bool],
@@ -51,7 +51,8 @@ def move(
     moved = change.values(status=status, **_leaving(status), **values).returning(Job)
     job = session.scalar(moved, execution_options={"populate_existing": True, "synchronize_session": False})
     if job is not None:
-        events.add(session, job.id, event or status, message, attempt=job.attempt, level=level, data=data)
+        told: dict[str, Any] = {"attempt": job.attempt, "level": level, "data": data, "tells": status}
+        events.add(session, job.id, event or status, message, **told)
     return job
 
 

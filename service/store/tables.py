@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -33,6 +34,8 @@ BigKey = BigInteger().with_variant(Integer, "sqlite")
 """SQLite autoincrements only a column declared INTEGER."""
 CLUSTERED = {"sqlite_with_rowid": False}
 """Rows lie in the order of their primary key, which is then no second index."""
+QUEUED = text("status = 'queued'")
+"""Of an index that holds the queued jobs alone, however many have ended."""
 
 
 class Table(DeclarativeBase):
@@ -96,6 +99,14 @@ class Job(Table):
     __table_args__ = (
         CheckConstraint(f"status IN {JOB_STATES}", name="status"),
         Index("ix_jobs_status_id", "status", "id"),
+        Index("ix_jobs_submitter_id", "submitter", "id"),
+        # Holds all that the order of the queue follows from, so that a claim reads no job but the one it takes. The
+        # status is the same in all of it, but without it SQLite takes the index above.
+        Index(
+            *("ix_jobs_queue", "status", "submitter", "priority", "device", "id"),
+            sqlite_where=QUEUED,
+            postgresql_where=QUEUED,
+        ),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str | None] = mapped_column(String(200))
@@ -106,6 +117,9 @@ class Job(Table):
     dataset: Mapped[str] = mapped_column(String(32), index=True)
     data_sha256: Mapped[str] = mapped_column(String(64))
     seed: Mapped[int] = mapped_column(BigInteger)
+    submitter: Mapped[str] = mapped_column(String(200), server_default="anonymous")
+    priority: Mapped[int] = mapped_column(server_default="0")
+    device: Mapped[str] = mapped_column(String(8), server_default="auto")
     attempt: Mapped[int] = mapped_column(server_default="0")
     lost: Mapped[int] = mapped_column(server_default="0")
     """Attempts that ended without a word: their worker died."""
@@ -126,6 +140,14 @@ class Job(Table):
     created_at: Mapped[float] = mapped_column(server_default=now())
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+
+
+class Turn(Table):
+    """When a submitter was last served: claims are numbered, later ones have larger numbers."""
+
+    __tablename__ = "turns"
+    submitter: Mapped[str] = mapped_column(String(200), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
 
 
 class JobEvent(Table):
@@ -208,6 +230,8 @@ class Worker(Table):
     host: Mapped[str] = mapped_column(String(200))
     pid: Mapped[int]
     slots: Mapped[int]
+    device: Mapped[str] = mapped_column(String(8), server_default="cpu")
+    """The kind of device that all of its slots are on."""
     started_at: Mapped[float] = mapped_column(server_default=now())
     heartbeat_at: Mapped[float] = mapped_column(server_default=now())
 

@@ -1,8 +1,8 @@
-"""What has to be thrown away now and then: bytes that nothing needs, old answers, silent workers."""
+"""What has to be thrown away now and then: bytes that nothing needs, old answers and deliveries, silent workers."""
 
 from sqlalchemy import text
 
-from service.store import idempotency, workers
+from service.store import deliveries, idempotency, queueing, workers
 from service.store.blobs import collect
 from service.store.engine import Store
 
@@ -15,7 +15,12 @@ def tidy(store: Store, older_than: float = 3600) -> None:
     """Throw away what nothing has needed for `older_than` seconds, in many short transactions."""
     with store.begin() as session:
         idempotency.purge(session)
+        queueing.forget_turns(session)
         workers.forget(session, FORGET_WORKERS_SECONDS)
+    while True:
+        with store.begin() as session:
+            if deliveries.purge(session) < deliveries.PURGE_AT_ONCE:
+                break
     while True:
         with store.begin() as session:
             gone = collect(session, older_than)

@@ -13,6 +13,8 @@ import yaml
 from typer.main import get_command
 
 from service.cli import app
+from service.network import build_network
+from service.network.beliefs import belief_stack
 from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
 from service.problems import parse_spec
@@ -65,6 +67,26 @@ def test_requests_to_models_are_valid(text: str) -> None:
         ImportanceRequest.model_validate(value)
     else:
         EvaluateRequest.model_validate(value)
+
+
+def recipes() -> list[object]:
+    """The examples of the cookbook, by the headings above them."""
+    parts = re.findall(r"^## (.*?)$(.*?)(?=^## |\Z)", (ROOT / "docs" / "cookbook.md").read_text(), re.M | re.S)
+    found = [(title, re.findall(r"^```json\n(.*?)^```$", text, re.M | re.S)) for title, text in parts]
+    assert all(len(texts) == 1 for _, texts in found)
+    return [pytest.param(texts[0], id=title) for title, texts in found]
+
+
+@pytest.mark.parametrize("text", recipes())
+def test_every_recipe_of_the_cookbook_builds(text: str) -> None:
+    recipe = json.loads(text)
+    data = {"dataset": DATASET, "target": "y", **recipe["spec"].pop("data", {})}
+    spec = parse_spec(json.dumps({**recipe["spec"], "data": data}).encode())
+    shape, outputs = tuple(recipe["input_shape"]), recipe["outputs"]
+    network = build_network(spec.network, spec.regularization, shape, outputs)
+    if spec.pretrain is not None:
+        belief_stack(spec.network, network)
+    assert network.records[-1].output_shape == (outputs,)
 
 
 @pytest.mark.parametrize("text", every("sh"))

@@ -13,12 +13,12 @@ from tests.support.real_stack import Stack
 
 
 @pytest.fixture(scope="session")
-def make_stack() -> Iterator[Callable[[str], Stack]]:
-    """Start a stack in a home of this name; all of them end with the tests."""
+def make_stack() -> Iterator[Callable[..., Stack]]:
+    """Start a stack in a home of this name, with settings of its own; all of them end with the tests."""
     folder, started = Path(tempfile.mkdtemp(prefix="ty-e2e-")), []
 
-    def start(name: str) -> Stack:
-        stack = Stack(folder / name)
+    def start(name: str, **settings: str) -> Stack:
+        stack = Stack(folder / name, **settings)
         started.append(stack)
         return stack
 

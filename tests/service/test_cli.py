@@ -90,6 +90,16 @@ def test_lists_are_tables(run: Run) -> None:
     assert run("metrics", job_id) == "(none)\n"
 
 
+def test_jobs_are_submitted_in_somebodys_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(run("submit", WINE, "--data", DATA, "--json"))["submitter"] == "anonymous"
+    monkeypatch.setenv("TRAINYARD_SUBMITTER", "ada")
+    hers = run("submit", WINE, "--data", DATA).split()[0]
+    other = run("submit", WINE, "--data", DATA, "--submitter", "bob").split()[0]
+    for name, job_id in (("ada", hers), ("bob", other)):
+        assert [job["id"] for job in json.loads(run("jobs", "--submitter", name, "--json"))] == [job_id]
+    assert "TRAINYARD_SUBMITTER: " in run("submit", WINE, "--submitter", " ", fails=1)
+
+
 def test_cancel(run: Run) -> None:
     job_id = run("submit", WINE, "--data", DATA).split()[0]
     assert run("cancel", job_id) == f"{job_id} is cancelled\n"

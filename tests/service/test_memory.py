@@ -24,9 +24,11 @@ OUT = {"type": "dense", "units": "auto"}
 def test_weights_are_there_as_often_as_training_needs_them() -> None:
     parameters = 4 * 100 + 100 + 100 * 3 + 3
     plain = memory([DENSE, OUT], (4,), optimizer={"type": "sgd", "learning_rate": 0.1})
-    assert (plain.weights_bytes, plain.copies, plain.data_bytes) == (4 * parameters, 3, 10 * 4 * 4)
+    assert (plain.weights_bytes, plain.beside_bytes, plain.data_bytes) == (4 * parameters, 8 * parameters, 10 * 4 * 4)
     rich = {"optimizer": "adam", "training": {"averaging": "ema"}, "regularization": {"early_stopping": {}}}
-    assert memory([DENSE, OUT], (4,), **rich).copies == 3 + 4 + 2
+    assert memory([DENSE, OUT], (4,), **rich).beside_bytes == (2 + 4 + 2) * 4 * parameters
+    frozen = memory([{**DENSE, "trainable": False}, OUT], (4,), **rich)
+    assert frozen.beside_bytes == 2 * 4 * parameters + 6 * 4 * 303
 
 
 def test_a_row_takes_what_the_backward_pass_needs_of_it() -> None:
@@ -48,10 +50,10 @@ def test_what_is_inside_of_a_layer_counts() -> None:
 
 @pytest.mark.parametrize("limit", [10_000, 1_000_000])
 def test_the_most_rows_are_the_most_that_fit(limit: int) -> None:
-    found = TrainingMemory(weights_bytes=1000, copies=5, row_bytes=333, data_bytes=700)
+    found = TrainingMemory(weights_bytes=1000, beside_bytes=4000, row_bytes=333, data_bytes=700)
     most = found.most_rows(limit)
     assert found.of(most) <= limit < found.of(most + 1)
-    assert TrainingMemory(weights_bytes=limit, copies=2, row_bytes=1).most_rows(limit) == 0
+    assert TrainingMemory(weights_bytes=limit, beside_bytes=1, row_bytes=1).most_rows(limit) == 0
 
 
 def test_looking_leaves_the_network_as_it_was() -> None:

@@ -14,6 +14,7 @@ from service.blocks.noise import StepNoise, set_noise
 from service.errors import CorruptBlob, InvalidSpec, Problem
 from service.network import Network, build_network, load_weights, materialize, save_weights
 from service.network.building import _Builder
+from service.network.learning import Surroundings
 from service.spec import NetworkSpec, RegularizationSpec
 
 DENSE = {"type": "dense", "units": 8, "activation": "relu"}
@@ -295,9 +296,8 @@ def composite(layers: Sequence[Any]) -> _Builder:
         activation=None, initializer=None, bias_initializer=None, regularizer=None, constraint=None,
     )  # fmt: skip
     builder = _Builder(spec, RegularizationSpec(l2=1.0), 3, 10**6)
-    network = Network(
-        builder.stack(spec.layers, (4,), "network.layers", "layers", top=True), builder.tops, builder.rules
-    )
+    stack = builder.stack(spec.layers, (4,), "network.layers", "layers", Surroundings(), top=True)
+    network = Network(stack, builder.tops, builder.rules, builder.learning)
     assert {rule.parameter for rule in builder.rules} == {n for n, _ in network.named_parameters()}
     materialize(network, 0)
     return builder

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from service import reconciler
-from service.queue import QUEUE, Queue
+from service.queue import Queue, queue_of, queues_for
 from service.reconciler import Reconciler, reconcile
 from service.settings import Settings
 from service.store import blobs, events, jobs
@@ -15,12 +15,10 @@ from service.store.engine import Store
 from service.store.tables import Blob, Chunk
 
 
-def queue_job(store: Store) -> str:
+def queue_job(store: Store, device: str = "auto") -> str:
+    row = {"spec": {}, "spec_sha256": "0" * 64, "dataset": "ds_" + "0" * 26, "data_sha256": "0" * 64, "seed": 0}
     with store.begin() as session:
-        job = jobs.insert(
-            session, spec={}, spec_sha256="0" * 64, dataset="ds_" + "0" * 26, data_sha256="0" * 64, seed=0
-        )
-    return job.id
+        return jobs.insert(session, **row, device=device).id  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def messages(redis_url: str) -> Queue:
 def test_a_message_carries_an_id_and_nothing_else(messages: Queue, redis_socket: Path) -> None:
     assert messages.ping() and messages.enqueue("job_x") and messages.depth() == 1
     with Redis(unix_socket_path=str(redis_socket)) as client:
-        assert client.llen(QUEUE) == 1
+        assert client.llen(queue_of("auto")) == 1
 
 
 def test_a_dead_broker_is_only_a_delay(tmp_path: Path) -> None:
@@ -57,6 +55,32 @@ def test_every_queued_job_gets_one_message_and_not_one_more(
         client.flushall()
     reconcile(store, messages, settings)
     assert messages.depth() == 3
+
+
+def test_messages_go_where_the_device_is(store: Store, settings: Settings, messages: Queue) -> None:
+    for device, wanted in (("auto", 1), ("cpu", 2), ("cuda", 3)):
+        for _ in range(wanted):
+            queue_job(store, device)
+    for _ in range(2):
+        reconcile(store, messages, settings)
+        assert [messages.depth(device) for device in ("auto", "cpu", "cuda")] == [1, 2, 3]
+    assert messages.depth() == 6
+    assert queues_for("cuda") == ["trainyard.auto", "trainyard.cuda"]
+
+
+def test_jobs_that_a_limit_holds_back_get_no_message(store: Store, settings: Settings, messages: Queue) -> None:
+    limited = settings.model_copy(update={"max_running_per_submitter": 2})
+    for _ in range(4):
+        queue_job(store)
+    reconcile(store, messages, limited)
+    assert messages.depth() == 2
+    for _ in range(2):
+        with store.begin() as session:
+            assert jobs.claim(session, "w", 30) is not None
+    with Redis(unix_socket_path=settings.effective_broker_url.partition("://")[2]) as client:
+        client.flushall()
+    reconcile(store, messages, limited)
+    assert messages.depth() == 0
 
 
 def test_a_job_whose_lease_ran_out_is_queued_again_and_fails_in_the_end(

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from service.errors import InvalidSpec
 from service.problems import parse_spec
 from service.spec import JobSpec
 
@@ -92,6 +93,19 @@ def test_canonical_form_reads_back_to_itself() -> None:
 )
 def test_what_decides_the_result_changes_the_hash(value: Any, steps: tuple[Any, ...]) -> None:
     assert spec(with_value(value, *steps)).sha256() != spec(LONG).sha256()
+
+
+@pytest.mark.parametrize("body", [LONG | {"priority": 100}, LONG | {"priority": -100}, LONG | {"name": "other"}])
+def test_what_decides_nothing_leaves_the_hash_alone(body: dict[str, Any]) -> None:
+    assert spec(body).sha256() == spec(LONG).sha256()
+    assert spec(body).canonical()["priority"] == body.get("priority", 0)
+
+
+@pytest.mark.parametrize("priority", [101, -101, 0.5, "high", None, True])
+def test_a_priority_is_a_whole_number_in_bounds(priority: object) -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        spec(LONG | {"priority": priority})
+    assert [problem.path for problem in refused.value.problems] == ["priority"]
 
 
 def test_every_default_is_filled_in() -> None:

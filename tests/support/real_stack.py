@@ -56,12 +56,12 @@ def command_of(pid: int) -> str:
 class Stack:
     """One `trainyard up`, in a folder of its own and on a free port."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         self.log = home.with_suffix(".log")
         with self.log.open("wb") as log:
             command = [*TRAINYARD, "up", "--home", str(home), "--port", "0"]
-            environment = os.environ | {"TRAINYARD_LEASE_SECONDS": "4"}
+            environment = os.environ | {"TRAINYARD_LEASE_SECONDS": "4", **settings}
             # A session of its own, so that a Ctrl-C for the tests does not reach it before they are done with it.
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,

@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import safetensors.torch
+from torch import Tensor
 
+from service.api.sources import look_up
 from service.data.formats import Limits, profile_file
 from service.problems import parse_spec
 from service.settings import Settings
 from service.store import datasets, jobs, metrics, models
-from service.store.blobs import write_blob
+from service.store.blobs import blob_bytes, write_blob
 from service.store.engine import Store
 from service.store.tables import Dataset, Job
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 SPEC: dict[str, Any] = {
     "network": {
@@ -60,7 +63,7 @@ def queue(store: Store, dataset: Dataset, spec: dict[str, Any]) -> str:
     """Queue a job, and return its id."""
     spec = copy.deepcopy(spec)
     spec["data"]["dataset"] = dataset.id
-    parsed = parse_spec(orjson.dumps(spec))
+    parsed, _ = look_up(store, parse_spec(orjson.dumps(spec)))
     with store.begin() as session:
         job = jobs.insert(
             session,
@@ -69,6 +72,9 @@ def queue(store: Store, dataset: Dataset, spec: dict[str, Any]) -> str:
             dataset=dataset.id,
             data_sha256=dataset.sha256,
             seed=parsed.training.seed,
+            priority=parsed.priority,
+            device=parsed.training.device,
+            starts_from=parsed.starts_from,
         )
     return job.id
 
@@ -81,6 +87,15 @@ def attempt(store: Store, settings: Settings, job_id: str) -> Job:
     run_attempt(store, settings, job)
     with store.read() as session:
         return jobs.get(session, job_id)
+
+
+def weights_of(store: Store, job_id: str) -> dict[str, Tensor]:
+    """Return every weight and buffer of a finished job's model."""
+    with store.read() as session:
+        job = jobs.get(session, job_id)
+        assert job.status == "succeeded" and job.model, job.error_message
+        model = models.get(session, job.model)
+    return safetensors.torch.load(blob_bytes(store, model.weights_sha256))
 
 
 def outcome(store: Store, job_id: str) -> tuple[str, list[tuple[Any, ...]], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,37 +155,39 @@ class Checkpoints:
         A corrupt checkpoint is passed over, and an event says so.
         """
         with self._store.read() as session:
-            rows = [row for row in checkpoints.resumable(session, self._lease.job_id) if row.state]
-            best = checkpoints.best(session, self._lease.job_id)
+            rows = checkpoints.resumable(session, self._lease.job_id)
         for row in rows:
+            if not row.state:
+                continue  # only the weights of a best epoch
             try:
                 tensors = self._read(row)
-                kept = self._best_of(row, best, tensors)
+                kept = self._best_of(row, rows, tensors)
             except _Unusable:
                 continue
             with self._lease.write() as session:
                 metrics.delete_after(session, self._lease.job_id, row.step)
-                checkpoints.delete_after(session, self._lease.job_id, row.step)
+                checkpoints.rewind(session, self._lease.job_id, row)
                 self._event(session, "resumed", f"Going on from step {row.step}.", {"step": row.step})
             self._saved_best_epoch = int(row.state["best_epoch"])
             return row, tensors, kept
         self._from_the_start()
         return None
 
-    def _best_of(self, row: Checkpoint, best: Checkpoint | None, tensors: Tensors) -> Tensors | None:
+    def _best_of(self, row: Checkpoint, rows: Sequence[Checkpoint], tensors: Tensors) -> Tensors | None:
         """Return the weights of the best epoch up to a checkpoint; None where there was no best epoch yet."""
         if not row.state["best_epoch"]:
             return None
         if row.state["best_epoch"] == row.epoch and row.state["batch"] == 0:
             return model_part(tensors)
-        if best is None or best.epoch != row.state["best_epoch"]:
-            raise _Unusable
-        return model_part(self._read(best))
+        for other in rows:
+            if (other.epoch, other.step) == (row.state["best_epoch"], row.state["best_step"]):
+                return model_part(self._read(other))
+        raise _Unusable
 
     def _from_the_start(self) -> None:
         with self._lease.write() as session:
             metrics.delete_after(session, self._lease.job_id, -1)
-            checkpoints.delete_after(session, self._lease.job_id, -1)
+            checkpoints.rewind(session, self._lease.job_id, None)
 
     def _read(self, row: Checkpoint) -> Tensors:
         try:

@@ -113,6 +113,7 @@ class Loop:
 
     def _train_epoch(self, between: Callable[[bool], None]) -> None:
         checkpoint_steps = self.spec.training.checkpoint_steps
+        self.take_step.enter(self.epoch)
         for batch in self.batches.of(self.epoch, self.batch):
             self.check_wish()
             loss, output = self.take_step(batch, self.step)

@@ -1,8 +1,7 @@
-"""One attempt of a job: from the claim to its end, whatever that is."""
+"""What one attempt of a job puts together to train, and what it does from its checkpoint to its end."""
 
 import logging
 import time
-from collections.abc import Callable
 
 import torch
 
@@ -10,14 +9,11 @@ from service.blocks.schedules import Horizon
 from service.errors import (
     CorruptBlob,
     DatasetGone,
-    InvalidInput,
     InvalidSpec,
     NonFiniteLoss,
     NotFound,
     Problem,
     TimeLimit,
-    TrainingFailed,
-    Unavailable,
 )
 from service.memory import size_in_words, training_memory
 from service.network import build_network, materialize, save_weights
@@ -31,7 +27,7 @@ from service.store.tables import Job
 from service.summary import summarize
 from worker.data import TrainingData, load
 from worker.device import choose_device, device_name, use_threads
-from worker.lease import Lease, LeaseLost
+from worker.lease import Lease
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
 from worker.training.calibrate import calibration_of
@@ -41,76 +37,34 @@ from worker.training.memory import told_apart
 from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
+from worker.training.start import start_from_sources
 from worker.training.step import Step
 from worker.training.tally import Units
 
 log = logging.getLogger(__name__)
 
 
-def run_attempt(store: Store, settings: Settings, job: Job, stuck: Callable[[], None] | None = None) -> None:
-    """Train a claimed job to its end, a checkpoint or a reason why not; never raises what a job can cause.
-
-    `stuck` is called when the run lost its job, e.g. because it was killed, and does not come to a step's end.
-    """
-    try:
-        with Lease(store, settings, job.id, job.attempt, stuck) as lease:
-            _attempt(store, settings, job, lease)
-    except LeaseLost:
-        log.warning("job %s: attempt %s no longer owns it; nothing more is written", job.id, job.attempt)
-    except Unavailable as error:
-        # The lease runs out and the job is taken up again from its last checkpoint.
-        log.error("job %s: attempt %s left it, the database does not answer: %s", job.id, job.attempt, error)
-
-
-def _attempt(store: Store, settings: Settings, job: Job, lease: Lease) -> None:
-    try:
-        Run(store, settings, job, lease).train()
-    except Interrupted as interruption:
-        _interrupted(store, lease, interruption)
-    except (LeaseLost, Unavailable):
-        raise
-    except InvalidInput as error:
-        _fail(lease, error.code, "; ".join(f"{p.path}: {p.message}" for p in error.problems))
-    except TrainingFailed as error:
-        _fail(lease, error.code, error.message)
-    except Exception as error:
-        log.exception("job %s: attempt %s failed", job.id, job.attempt)
-        _fail(lease, "internal_error", f"The run failed unexpectedly: {type(error).__name__}: {error}")
-
-
-def _interrupted(store: Store, lease: Lease, interruption: Interrupted) -> None:
-    with store.begin() as session:
-        if interruption.wish == "cancel":
-            jobs.cancelled(session, lease.job_id, lease.attempt)
-        else:
-            jobs.give_back(session, lease.job_id, lease.attempt)
-
-
-def _fail(lease: Lease, code: str, message: str) -> None:
-    with lease.write() as session:
-        jobs.fail(session, lease.job_id, lease.attempt, code, message)
-
-
 class Run:
     """What one attempt puts together to train."""
 
-    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease) -> None:
+    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease, slot: str) -> None:
         self.store, self.settings, self.job, self.lease = store, settings, job, lease
         self.began = time.monotonic()
         self.spec = JobSpec.model_validate(job.spec)
-        self.device = choose_device(self.spec.training.device)
+        self.device = choose_device(self.spec.training.device, slot)
         with told_apart(None, 0):
             self.data = self._load()
         self.loop = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
 
-    def train(self) -> None:
-        """Go on from the last checkpoint, or begin; train; finish."""
+    def train(self, first: bool) -> None:
+        """Go on from the last checkpoint, or begin, as the `first` to train this job; train; finish."""
         with told_apart(self.memory, self.loop.batches.rows_of_batch):
+            if not first:
+                self._resume()
             self._train()
 
     def _train(self) -> None:
-        self._resume()
         cadence = Cadence(self.spec.training, self.settings)
 
         self.lease.limit_step(self.spec.training.max_step_seconds)
@@ -161,7 +115,7 @@ class Run:
         self.memory = training_memory(network, spec, len(data.x))
         self._tell_of_the_start(batches.rows_of_batch)
         with told_apart(self.memory, batches.rows_of_batch):
-            network = materialize(network, spec.training.seed).to(self.device)
+            network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
         horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
         step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
@@ -193,8 +147,6 @@ class Run:
         return Units(scale.to(self.device), shift.to(self.device))
 
     def _resume(self) -> None:
-        if self.job.attempt == 1 and self.job.parent is None:
-            return
         found = self.checkpoints.resume()
         if found is not None:
             row, tensors, best = found

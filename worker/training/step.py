@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from service.blocks.noise import StepNoise, set_noise
+from service.blocks.optimizers import Group
 from service.blocks.schedules import Horizon
 from service.network import Network
+from service.network.learning import Learning
 from service.randomness import generator
 from service.spec import JobSpec
 from worker.data import Batch
@@ -21,8 +23,9 @@ class Step:
         self.network, self.horizon = network, horizon
         self.reduction = 1.0
         """Factor on the learning rate besides the schedule's: what a plateau has left of it."""
-        self._parameters = list(network.parameters())
-        self.optimizer = spec.optimizer.build(self._parameters)
+        groups = _groups(network)
+        self._parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = spec.optimizer.build(groups)
         self._seed, self._device, self._rows_of_batch = spec.training.seed, device, rows_of_batch
         self._noise = StepNoise(self._seed, 0, device)
         self._augment = Augment(spec, device)
@@ -34,6 +37,10 @@ class Step:
     def learning_rate(self, step: int) -> float:
         """Return the rate of step `step`."""
         return self._base_rate * self.reduction * self._schedule.factor(step, self.horizon)
+
+    def enter(self, epoch: int) -> None:
+        """Let learn what does so in epoch `epoch`, counted from 0."""
+        self.network.learn(epoch + 1)
 
     def begin(self) -> None:
         """Get the network ready to train: statistics move, noise is on."""
@@ -118,4 +125,18 @@ class Step:
         if rate != self._rate:
             self._rate = rate
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("factor", 1.0)
+
+
+def _groups(network: Network) -> list[Group]:
+    """Return the parameters that learn in any epoch, together those that do so alike.
+
+    Not even those of one factor that begin at different epochs are in one group: torch's fused SGD with momentum takes
+    none of which some have a velocity and some have none yet.
+    """
+    groups: dict[Learning, Group] = {}
+    for name, parameter in network.named_parameters():
+        learning = network.learning[name]
+        if learning.since is not None:
+            groups.setdefault(learning, {"params": [], "factor": learning.factor})["params"].append(parameter)
+    return list(groups.values())

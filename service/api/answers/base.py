@@ -1,20 +1,16 @@
 """What every answer shares: times as RFC 3339 text, and the specification as a reference to its schema."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from service.times import rfc3339
 
 
 class Answer(BaseModel):
     """A JSON object that the API answers with."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-def rfc3339(seconds: float) -> str:
-    """Return seconds since 1970 as RFC 3339 text in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 Time = Annotated[

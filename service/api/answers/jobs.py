@@ -3,7 +3,9 @@
 from typing import Any, Literal, Self
 
 from service.api.answers.base import Answer, Count, JsonObject, Sha256, Time
+from service.api.answers.queue import QueuePlace
 from service.store import tables
+from service.store.waiting import Place
 
 Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 
@@ -63,11 +65,17 @@ class Job(Answer):
     status: Status
     """Where the job stands."""
     position: int | None
-    """Place in the queue, 1 being next; null unless queued."""
+    """Place in the queue, 1 being next; null unless queued. The same as `queue.position`."""
+    queue: QueuePlace | None
+    """Where the job stands in the queue, and why it waits; null unless queued."""
+    submitter: str
+    """Whose job it is: `X-Trainyard-Submitter` of the request."""
+    priority: int
+    """Jobs with a higher priority are trained first."""
     spec: JsonObject
     """The specification with every default filled in."""
     spec_sha256: Sha256
-    """Hash of what decides the result: the specification without the name and the data set's id."""
+    """Hash of what decides the result: the specification without the name, the priority and the data set's id."""
     data_sha256: Sha256
     """Hash of the data set's bytes; of images, together with the size and channels that they are read with."""
     dataset: str
@@ -94,14 +102,17 @@ class Job(Answer):
     """When it reached a final status."""
 
     @classmethod
-    def of(cls, job: tables.Job, position: int | None = None) -> Self:
-        """Return the answer for a job's row; `position` is its place in the queue."""
+    def of(cls, job: tables.Job, place: Place | None = None) -> Self:
+        """Return the answer for a job's row and its place in the queue."""
         failed = job.error_code is not None
         return cls(
             id=job.id,
             name=job.name,
             status=job.status,  # type: ignore[arg-type]  # the table's check constraint has the same values
-            position=position,
+            position=place.position if place else None,
+            queue=QueuePlace.of(place) if place else None,
+            submitter=job.submitter,
+            priority=job.priority,
             spec=job.spec,
             spec_sha256=job.spec_sha256,
             data_sha256=job.data_sha256,

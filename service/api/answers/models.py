@@ -31,7 +31,7 @@ class Model(Answer):
     """What validation rows taught of its confidences: temperature or noise, and how good these were before and after,
     at a coverage of `level`; null: there were no such rows."""
     parameters: Count
-    """Numbers that training changed."""
+    """Numbers in its weights, those included that were frozen."""
     size: Count
     """Bytes of the weights."""
     weights_sha256: Sha256

@@ -26,7 +26,9 @@ class Layer(Answer):
     output_shape: list[int]
     """Shape that leaves."""
     parameters: Count
-    """Numbers that training changes."""
+    """Numbers that are learned, here or where they come from."""
+    trainable_parameters: Count
+    """Those of them that this training changes, now or later."""
     multiply_adds: Count
     """Multiply-adds of one row, forward."""
     activation_bytes: Count
@@ -76,6 +78,8 @@ class Advice(Answer):
     """JSON path of what breaks it."""
     reason: str
     """Why it matters."""
+    source: str
+    """Where the rule is written: paper or book, and section."""
     mend: str
     """What to do about it."""
 
@@ -92,7 +96,9 @@ class NetworkCheck(Answer):
     layers: list[Layer]
     """The layers, first to last."""
     parameters: Count
-    """Numbers that training changes, of all layers."""
+    """Numbers that are learned, here or where they come from, of all layers."""
+    trainable_parameters: Count
+    """Those of them that this training changes, now or later."""
     multiply_adds: Count
     """Multiply-adds of one row, forward, of all layers."""
     memory: Memory
@@ -121,11 +127,12 @@ class NetworkCheck(Answer):
             outputs=outputs,
             layers=[Layer.of(layer) for layer in summary.layers],
             parameters=summary.parameters,
+            trainable_parameters=summary.trainable_parameters,
             multiply_adds=summary.multiply_adds,
             memory=memory,
             stochastic_layers=stochastic_layers,
             spec_sha256=spec_sha256,
-            advice=[Advice(code=a.code, path=a.path, reason=a.reason, mend=a.mend) for a in found],
+            advice=[Advice.model_validate(advice, from_attributes=True) for advice in found],
         )
 
 

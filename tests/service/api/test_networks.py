@@ -45,7 +45,7 @@ def test_without_a_data_set_shapes_are_given(api: Any, data: dict[str, Any]) -> 
     assert check["layers"][-1]["output_shape"] == [10]
 
 
-def test_advice_has_a_code_a_path_a_reason_and_a_mend(api: Any) -> None:
+def test_advice_has_a_code_a_path_a_reason_a_source_and_a_mend(api: Any) -> None:
     layers = [
         {"type": "dense", "units": 4, "activation": "selu", "initializer": "he_normal"},
         {"type": "dense", "units": "auto"},
@@ -54,7 +54,19 @@ def test_advice_has_a_code_a_path_a_reason_and_a_mend(api: Any) -> None:
     check = api.client.post(URL, json=body).json()
     assert check["valid"] is True
     assert any(advice["path"].startswith("network.layers[0]") for advice in check["advice"])
-    assert all(set(advice) == {"code", "path", "reason", "mend"} for advice in check["advice"])
+    assert all(set(advice) == {"code", "path", "reason", "source", "mend"} for advice in check["advice"])
+
+
+def test_advice_knows_the_columns_of_a_data_set_and_the_layers_inside_of_others(both: Any, iris_csv: bytes) -> None:
+    head, *lines = iris_csv.decode().splitlines()
+    same = "\n".join([f"{head},same", *(f"{line},1" for line in lines)]).encode()
+    spec = both.spec(both.upload(same)["id"])
+    dense = {"type": "dense", "units": 5, "activation": "relu", "initializer": "zeros"}
+    spec["network"]["layers"].insert(0, {"type": "residual", "layers": [dense, {**dense, "initializer": None}]})
+    advice = {item["code"]: item for item in both.client.post(URL, json=spec).json()["advice"]}
+    assert advice["symmetric_initializer"]["path"] == "network.layers[0].layers[0].initializer"
+    assert "'same'" in advice["constant_feature"]["reason"]
+    assert "Kuhn and Johnson" in advice["constant_feature"]["source"]
 
 
 @pytest.mark.parametrize(

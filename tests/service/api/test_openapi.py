@@ -14,6 +14,7 @@ from service.problems import parse_spec
 from service.settings import Settings
 
 PROBLEM = "application/problem+json"
+WEBHOOKS = ("Webhook", "NewWebhook", "Delivery", "WebhookRequest")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,17 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("post", "/v1/models/{model_id}/evaluate"),
         ("post", "/v1/models/{model_id}/importance"),
         ("get", "/v1/models/{model_id}/weights"),
+        ("post", "/v1/webhooks"),
+        ("get", "/v1/webhooks"),
+        ("get", "/v1/webhooks/{webhook_id}"),
+        ("delete", "/v1/webhooks/{webhook_id}"),
+        ("post", "/v1/webhooks/{webhook_id}/test"),
+        ("get", "/v1/webhooks/{webhook_id}/deliveries"),
+        ("get", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"),
+        ("post", "/v1/weights"),
+        ("get", "/v1/weights"),
+        ("get", "/v1/weights/{weights_id}"),
+        ("delete", "/v1/weights/{weights_id}"),
     }
 
 
@@ -107,9 +119,12 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/models/{model_id}/predict",
         "/v1/models/{model_id}/evaluate",
         "/v1/models/{model_id}/importance",
+        "/v1/webhooks",
+        "/v1/weights",
     }
+    assert set(bodies["/v1/weights"]) == {"application/octet-stream", "multipart/form-data"}
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
-    for path in set(bodies) - {"/v1/datasets"}:
+    for path in set(bodies) - {"/v1/datasets", "/v1/weights"}:
         assert bodies[path]["application/json"]["examples"]
 
 
@@ -119,6 +134,7 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         "Job",
         "Dataset",
         "Model",
+        "Weights",
         "Problem",
         "InvalidValue",
         "NetworkCheck",
@@ -130,6 +146,7 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         "ImportanceAnswer",
         "ColumnImportance",
         "EvaluateRequest",
+        *WEBHOOKS,
     ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"

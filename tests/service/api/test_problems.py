@@ -120,7 +120,7 @@ def test_a_misspelt_query_parameter_is_told_the_right_one(client: httpx.Client) 
     (problem,) = client.get("/v1/jobs?lmit=5").json()["errors"]
     assert problem["path"] == "lmit"
     assert "'limit'" in problem["message"]
-    assert problem["allowed"] == ["limit", "after", "status"]
+    assert problem["allowed"] == ["limit", "after", "status", "submitter"]
 
 
 def test_bounds_are_told(client: httpx.Client) -> None:

@@ -21,7 +21,7 @@ def test_rows_get_as_many_samples_as_they_need(loaded: Load, wine: Any, wine_csv
     asked = {"tolerance": tolerance, "min_samples": 20}
     answer = ask(loaded(wine), rows, mc_samples=2000, adaptive=asked, return_samples=True)
     counts = [p["mc_samples"] for p in answer["predictions"]]
-    assert min(counts) == 20 < max(counts) == answer["mc_samples"] <= 2000
+    assert min(counts) == 20 < max(counts) <= 2000 == answer["mc_samples"]
     for prediction in answer["predictions"]:
         assert len(prediction["samples"]) == prediction["mc_samples"]
         assert error(prediction["samples"]) <= tolerance

@@ -1,4 +1,4 @@
-"""Checkpoints: the last and the best are kept, in one piece or not at all."""
+"""Checkpoints: the last two and their best ones are kept, each in one piece or not at all."""
 
 from collections.abc import Callable
 
@@ -14,13 +14,16 @@ from service.store.tables import Blob, Checkpoint, Chunk, Job
 NewJob = Callable[..., Job]
 
 
-def save(store: Store, job: Job, step: int, *, last: bool = True, best: bool = False) -> Checkpoint:
+def save(
+    store: Store, job: Job, step: int, *, last: bool = True, best: bool = False, best_step: int | None = None
+) -> Checkpoint:
     writer = BlobWriter(store)
     writer.write(f"{job.id} {step} {last}".encode())
     with store.begin() as session:
         return checkpoints.insert(
             session, job=job.id, attempt=1, epoch=step // 10, step=step, blob=writer.finish(session),
-            state={"step": step}, metrics={"val_loss": 0.5}, last=last, best=best,
+            state={"best_step": best_step, "best_epoch": (best_step or 0) // 10}, metrics={"val_loss": 0.5},
+            last=last, best=best,
         )  # fmt: skip
 
 
@@ -36,17 +39,17 @@ def test_a_checkpoint_comes_back(store: Store, new_job: NewJob) -> None:
         found = checkpoints.get(session, made.id, job.id)
     assert made.id.startswith("ckpt_")
     assert (found.job, found.attempt, found.epoch, found.step) == (job.id, 1, 2, 20)
-    assert (found.state, found.metrics, found.last, found.best) == ({"step": 20}, {"val_loss": 0.5}, True, False)
+    assert (found.state["best_step"], found.metrics, found.last, found.best) == (None, {"val_loss": 0.5}, True, False)
     assert blob_bytes(store, found.blob) == f"{job.id} 20 True".encode()
     assert found.size == len(f"{job.id} 20 True")
 
 
-def test_the_last_one_replaces_the_last(store: Store, new_job: NewJob) -> None:
+def test_the_last_one_and_the_one_before_stay(store: Store, new_job: NewJob) -> None:
     job, other = new_job(), new_job()
     save(store, other, 1, best=True)
     for step in (10, 20, 30):
         save(store, job, step)
-    assert kept(store, job) == [(30, True, False)]
+    assert kept(store, job) == [(30, True, False), (20, False, False)]
     assert kept(store, other) == [(1, True, True)]
 
 
@@ -57,9 +60,31 @@ def test_the_best_one_stays_until_a_better_comes(store: Store, new_job: NewJob) 
     save(store, job, 20)
     assert kept(store, job) == [(20, True, False), (10, False, True)]
     save(store, job, 30)
-    assert kept(store, job) == [(30, True, False), (10, False, True)]
+    assert kept(store, job) == [(30, True, False), (20, False, False), (10, False, True)]
     save(store, job, 40, best=True)
-    assert kept(store, job) == [(40, True, True)]
+    assert kept(store, job) == [(40, True, True), (30, False, False)]
+
+
+def test_the_best_of_the_one_before_stays_with_it(store: Store, new_job: NewJob) -> None:
+    job = new_job()
+    save(store, job, 10, best=True, best_step=10)
+    save(store, job, 20, best_step=10)
+    save(store, job, 30, best=True, best_step=30)
+    assert kept(store, job) == [(30, True, True), (20, False, False), (10, False, False)]
+    save(store, job, 40, best_step=30)
+    assert kept(store, job) == [(40, True, False), (30, False, True)]
+
+
+def test_going_back_makes_one_the_last_again_and_its_best_the_best(store: Store, new_job: NewJob) -> None:
+    job = new_job()
+    save(store, job, 10, best=True, best_step=10)
+    before = save(store, job, 20, best_step=10)
+    save(store, job, 30, best=True, best_step=30)
+    with store.begin() as session:
+        checkpoints.rewind(session, job.id, before)
+    assert kept(store, job) == [(20, True, False), (10, False, True)]
+    save(store, job, 30, best=True, best_step=30)
+    assert kept(store, job) == [(30, True, True), (20, False, False), (10, False, False)]
 
 
 def test_the_best_may_be_another_than_the_last(store: Store, new_job: NewJob) -> None:
@@ -105,14 +130,14 @@ def test_pages_are_of_one_job(store: Store, new_job: NewJob) -> None:
         assert ([row.id for row in rows], more) == ([first.id], False)
 
 
-def test_what_came_after_a_step_can_be_deleted(store: Store, new_job: NewJob) -> None:
+def test_going_back_to_the_start_leaves_none(store: Store, new_job: NewJob) -> None:
     job, other = new_job(), new_job()
     save(store, job, 10, best=True)
     save(store, job, 20)
     save(store, other, 20)
     with store.begin() as session:
-        checkpoints.delete_after(session, job.id, 10)
-    assert kept(store, job) == [(10, False, True)]
+        checkpoints.rewind(session, job.id, None)
+    assert kept(store, job) == []
     assert kept(store, other) == [(20, True, False)]
 
 
@@ -123,6 +148,6 @@ def test_bytes_of_kept_checkpoints_are_not_collected(store: Store, new_job: NewJ
     with store.begin() as session:
         session.execute(update(Chunk).values(touched_at=0.0))
         session.execute(update(Blob).values(touched_at=0.0))
-        assert collect(session).blobs == 2
-        [row] = checkpoints.resumable(session, job.id)
-    assert blob_bytes(store, row.blob) == f"{job.id} 3 True".encode()
+        assert collect(session).blobs == 1
+        rows = checkpoints.resumable(session, job.id)
+    assert [blob_bytes(store, row.blob) for row in rows] == [f"{job.id} {step} True".encode() for step in (3, 2)]

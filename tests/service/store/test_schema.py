@@ -1,5 +1,6 @@
 """The schema: built by the migrations, equal to the tables, and refused when it is another."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 import migrations
 from service.errors import SchemaMismatch, Unavailable
 from service.store import schema, workers
 from service.store.engine import Store, open_store
-from service.store.tables import Table
+from service.store.tables import Job, Table
 
 HEAD = max(path.name[:4] for path in Path(migrations.__path__[0]).glob("versions/[0-9]*.py"))
 
@@ -67,6 +68,31 @@ def test_upgrading_again_changes_nothing(store: Store) -> None:
     schema.upgrade(store.engine.url.render_as_string(hide_password=False))
     with store.read() as session:
         assert len(workers.alive(session, 60)) == 1
+
+
+def test_jobs_of_before_the_queue_had_an_order_keep_their_device(empty_database_url: str) -> None:
+    store = open_store(empty_database_url)
+    migrate(store, "0004")
+    devices = {"a": '{"training": {"device": "cuda"}}', "b": '{"training": {"device": "cpu"}}', "c": "{}"}
+    with store.begin() as session:
+        for job_id, spec in devices.items():
+            columns, values = "id, spec, spec_sha256, dataset, data_sha256, seed", ":id, :spec, '', '', '', 0"
+            session.execute(text(f"INSERT INTO jobs ({columns}) VALUES ({values})"), {"id": job_id, "spec": spec})
+    schema.upgrade(empty_database_url)
+    with store.read() as session:
+        rows = session.execute(select(Job.submitter, Job.priority, Job.device).order_by(Job.id)).tuples().all()
+    assert rows == [("anonymous", 0, device) for device in ("cuda", "cpu", "auto")]
+    migrate(store, "0004", command.downgrade)
+    schema.upgrade(empty_database_url)
+    assert differences(store) == []
+    store.dispose()
+
+
+def migrate(store: Store, revision: str, step: Callable[..., None] = command.upgrade) -> None:
+    config = schema._config()
+    with store.begin() as session:
+        config.attributes["connection"] = session.connection()
+        step(config, revision)
 
 
 def test_processes_that_upgrade_at_once_take_turns(empty_database_url: str) -> None:

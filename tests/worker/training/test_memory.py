@@ -16,13 +16,13 @@ from service.store.tables import Dataset
 from tests.worker.runs import changed, queue
 from worker.training.memory import ran_out, told_apart
 
-MEMORY = TrainingMemory(weights_bytes=1 << 20, copies=5, row_bytes=1 << 20, data_bytes=1 << 20)
+MEMORY = TrainingMemory(weights_bytes=1 << 20, beside_bytes=4 << 20, row_bytes=1 << 20, data_bytes=1 << 20)
 RUN = """
 import resource, sys
 from service.settings import Settings
 from service.store import jobs
 from service.store.engine import open_store
-from worker.training.run import run_attempt
+from worker.training.attempt import run_attempt
 
 store = open_store(sys.argv[1])
 with store.begin() as session:

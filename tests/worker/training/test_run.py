@@ -106,6 +106,14 @@ def test_every_way_of_training_goes_on_with_the_same_bits(
     ends_with_the_same_bits(changed(**sections), step, sqlite_store, settings, wine, at_step)
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_line_search_that_has_seen_little_goes_on_with_the_same_bits(
+    step: int, sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    spec = changed(optimizer={"type": "lbfgs", "iterations": 2}, training={"batch_size": "all", "epochs": 4})
+    ends_with_the_same_bits(spec, step, sqlite_store, settings, wine, at_step)
+
+
 def test_an_attempt_that_dies_without_a_word_is_gone_on_with_from_its_last_checkpoint(
     sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
 ) -> None:
@@ -146,6 +154,28 @@ def test_a_corrupt_checkpoint_is_passed_over_and_said_so(
     assert outcome(sqlite_store, broken) == outcome(sqlite_store, whole)
     with sqlite_store.read() as session:
         assert "checkpoint_corrupt" in [event.type for event in events.since(session, broken)]
+
+
+def test_the_checkpoint_before_a_corrupt_one_is_gone_on_from(
+    sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    spec = changed(training={"checkpoint_steps": 5})
+    whole = queue(sqlite_store, wine, spec)
+    attempt(sqlite_store, settings, whole)
+    broken = queue(sqlite_store, wine, spec)
+    at_step(38, draining.drain)
+    attempt(sqlite_store, settings, broken)
+    with sqlite_store.begin() as session:
+        last, before = [row for row in checkpoints.resumable(session, broken) if row.state][:2]
+        session.get_one(Chunk, last.blob).data = b"rotten"
+    draining.resume()
+    at_step(-1, draining.drain)
+    attempt(sqlite_store, settings, broken)
+    assert outcome(sqlite_store, broken) == outcome(sqlite_store, whole)
+    with sqlite_store.read() as session:
+        story = {event.type: event for event in events.since(session, broken)}
+    assert story["resumed"].data == {"step": before.step} and 0 < before.step < last.step
+    assert last.id in story["checkpoint_corrupt"].message
 
 
 def test_early_stopping_restores_the_best_weights(sqlite_store: Store, settings: Settings, wine: Dataset) -> None:

@@ -1,0 +1,1 @@
+"""Telling others of changes of state: where to, signed how, and the thread that sends."""

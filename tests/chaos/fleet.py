@@ -1,0 +1,205 @@
+"""A whole installation whose parts can be killed one by one: Redis, database, server and workers, each a process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import psutil
+import redis
+
+from service.settings import Settings
+from service.stack import redis_command, server_command, worker_commands
+from service.store import jobs
+from service.store.engine import Store, open_store
+from service.store.tables import Job
+from service.supervisor import end_with
+from tests.conftest import wait_for_redis
+
+PATIENCE = 90.0
+LEASE_SECONDS = 3.0
+
+
+class Database(Protocol):
+    """Where the truth is, and how it goes away."""
+
+    url: str
+
+    def stop(self) -> None:
+        """End the server, in the middle of whatever it does."""
+
+    def start(self) -> None:
+        """Start it again."""
+
+
+class Fleet:
+    """One server, one Redis and some workers on a database."""
+
+    def __init__(self, home: Path, database: Database, workers: int = 2, **settings: Any) -> None:
+        self.home, self.database = home, database
+        self.socket = home / "redis.sock"
+        self.settings = Settings(
+            home=home,
+            database_url=database.url,
+            broker_url=f"redis+socket://{self.socket}",
+            port=_free_port(),
+            lease_seconds=LEASE_SECONDS,
+            heartbeat_seconds=0.1,
+            reconcile_seconds=0.3,
+            threads_per_slot=1,
+            webhook_senders=0,
+            **{"max_attempts": 1000, **settings},
+        )
+        self.store: Store = open_store(database.url)
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.redis = self._start_redis()
+        self.server = self._start("server", server_command(self.settings))
+        for _ in range(workers):
+            self.start_worker()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
+        until(self.answers, "the server does not answer")
+
+    def close(self) -> None:
+        """End everything."""
+        self.client.close()
+        self.store.dispose()
+        for process in [*self.workers, self.server, self.redis]:
+            for each in family(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGCONT)
+            process.kill()
+            process.wait()
+
+    # What lives, and what is done to it.
+
+    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Add a worker."""
+        (command,) = worker_commands(self.settings).values()
+        process = self._start("worker", command, environment)
+        self.workers.append(process)
+        return process
+
+    def replace(self, worker: subprocess.Popen[bytes]) -> None:
+        """Start a worker in the place of one that has ended."""
+        worker.wait(timeout=PATIENCE)
+        self.workers.remove(worker)
+        self.start_worker()
+
+    def restart_server(self) -> None:
+        """Kill the server, and start it again on the same port."""
+        self.server.kill()
+        self.server.wait()
+        self.server = self._start("server", server_command(self.settings))
+
+    def flush_redis(self) -> None:
+        """Throw away everything that is in Redis."""
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            client.flushall()
+
+    def new_redis(self) -> None:
+        """Kill Redis, and start an empty one."""
+        self.redis.kill()
+        self.redis.wait()
+        self.redis = self._start_redis()
+
+    def holder(self, job_id: str) -> int:
+        """Return the process that trains a job."""
+        return int(str(self.wait_for(job_id, lambda job: job.worker is not None).worker).split("/")[-1])
+
+    def parent_of(self, child: int) -> subprocess.Popen[bytes]:
+        """Return the worker that a process belongs to."""
+        return next(worker for worker in self.workers if child in family(worker.pid))
+
+    # What clients do.
+
+    def answers(self) -> bool:
+        """Return whether the server answers and all of its parts do."""
+        with suppress(httpx.HTTPError):
+            return self.client.get("/readyz").status_code == 200
+        return False
+
+    def upload(self, content: bytes) -> str:
+        """Upload a CSV and return the id of the data set."""
+        answer = self.client.post("/v1/datasets", content=content, headers={"Content-Type": "text/csv"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def submit(self, spec: Mapping[str, Any], **headers: str) -> str:
+        """Submit a job and return its id."""
+        answer = self.client.post("/v1/jobs", json=spec, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def job(self, job_id: str) -> Job:
+        """Return a job, from the database."""
+        with self.store.read() as session:
+            return jobs.get(session, job_id)
+
+    def wait_for(self, job_id: str, condition: Callable[[Job], bool], seconds: float = PATIENCE) -> Job:
+        """Return the job once the condition holds."""
+        until(lambda: condition(self.job(job_id)), lambda: f"it is still {_said(self.job(job_id))}", seconds)
+        return self.job(job_id)
+
+    def running(self, job_id: str, steps: int = 60) -> Job:
+        """Return the job once it has run for some steps and has a checkpoint."""
+        return self.wait_for(job_id, lambda job: job.status == "running" and job.step > steps)
+
+    def ended(self, job_id: str, seconds: float = PATIENCE) -> Job:
+        """Return the job once it has ended."""
+        return self.wait_for(job_id, lambda job: job.status in jobs.TERMINAL, seconds)
+
+    def story(self, job_id: str) -> list[str]:
+        """Return the types of a job's events, through HTTP."""
+        answer = self.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000})
+        return [event["type"] for event in answer.json()["data"]]
+
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Any:
+        with (self.home / f"{name}.log").open("ab") as log:
+            variables = self.settings.environment() | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
+            preexec = end_with(os.getpid())
+            return subprocess.Popen(command, env=variables, stdout=log, stderr=log, preexec_fn=preexec)
+
+    def _start_redis(self) -> subprocess.Popen[bytes]:
+        self.socket.unlink(missing_ok=True)
+        process: subprocess.Popen[bytes] = self._start("redis", redis_command(self.socket))
+        wait_for_redis(self.socket)
+        return process
+
+
+def until(condition: Callable[[], bool], message: str | Callable[[], str], seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        AssertionError: It did not hold in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, message if isinstance(message, str) else message()
+        time.sleep(0.02)
+
+
+def family(pid: int) -> set[int]:
+    """Return a process and all below it."""
+    with suppress(psutil.NoSuchProcess):
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    return set()
+
+
+def _said(job: Job) -> str:
+    return f"{job.status} at step {job.step}, attempt {job.attempt}: {job.error_message}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+PYTHON = sys.executable

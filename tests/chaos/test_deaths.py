@@ -1,0 +1,202 @@
+"""Each way to die, and what is left of it afterwards: nothing. The job ends with the bits of an undisturbed one."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.queue import Queue
+from service.store.engine import open_store
+from service.store.tables import Job
+from tests.chaos.calm import Calm
+from tests.chaos.fleet import LEASE_SECONDS, Fleet, family, until
+from tests.conftest import DATABASES
+from tests.worker.runs import changed, outcome
+
+SPEC = changed(training={"epochs": 220, "checkpoint_seconds": 0.2, "log_every_steps": None})
+OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "5"))
+"""How long the database is away; longer than a lease."""
+
+both = pytest.mark.parametrize("database", DATABASES, indirect=True)
+on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, wine_csv: bytes) -> Iterator[Any]:
+    """What the specification comes to in peace."""
+    folder = tmp_path_factory.mktemp("calm")
+    shutil.copy(sqlite_template, folder / "calm.db")
+    store = open_store(f"sqlite:///{folder / 'calm.db'}")
+    yield Calm(store, f"sqlite:///{folder / 'calm.db'}", folder, wine_csv).outcome(SPEC)
+    store.dispose()
+
+
+@pytest.fixture
+def submit(fleet: Fleet, wine_csv: bytes) -> Callable[[], str]:
+    """Submit the specification."""
+    until(fleet.answers, "the fleet is not ready")
+
+    def queue() -> str:
+        return fleet.submit({**SPEC, "data": {**SPEC["data"], "dataset": fleet.upload(wine_csv)}})
+
+    return queue
+
+
+def survived(fleet: Fleet, job_id: str, undisturbed: Any) -> Job:
+    """Return the job once it has ended as one that nobody disturbed."""
+    job = fleet.ended(job_id)
+    assert job.status == "succeeded", job.error_message
+    assert outcome(fleet.store, job_id) == undisturbed
+    return job
+
+
+@both
+def test_a_child_is_killed(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    os.kill(fleet.holder(job_id), signal.SIGKILL)
+    job = survived(fleet, job_id, undisturbed)
+    assert (job.attempt, job.lost) == (2, 1)
+    story = fleet.story(job_id)
+    assert story.index("claimed") < story.index("lost") < story.index("resumed") < story.index("succeeded")
+
+
+@both
+def test_a_whole_worker_is_killed(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    worker = fleet.parent_of(fleet.holder(job_id))
+    below = family(worker.pid)
+    worker.kill()
+    until(lambda: not any(map(family, below - {worker.pid})), "a child outlived its parent")
+    fleet.replace(worker)
+    assert survived(fleet, job_id, undisturbed).attempt == 2
+
+
+@both
+def test_a_worker_is_told_to_end(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    worker, began = fleet.parent_of(fleet.holder(job_id)), time.monotonic()
+    worker.terminate()
+    worker.wait(timeout=30)
+    assert time.monotonic() - began < 10
+    fleet.replace(worker)
+    job = survived(fleet, job_id, undisturbed)
+    assert (job.attempt, job.lost) == (2, 0)
+
+
+@both
+def test_the_server_is_killed(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    fleet.restart_server()
+    assert survived(fleet, job_id, undisturbed).attempt == 1
+    until(fleet.answers, "the server did not come back")
+
+
+@both
+def test_a_server_that_dies_while_it_answers_loses_and_doubles_nothing(fleet: Fleet, wine_csv: bytes) -> None:
+    until(fleet.answers, "the fleet is not ready")
+    spec = changed(training={"epochs": 1}, data={"dataset": fleet.upload(wine_csv)})
+    first = fleet.submit(spec, **{"Idempotency-Key": "once"})
+    fleet.restart_server()
+    until(fleet.answers, "the server did not come back")
+    assert fleet.submit(spec, **{"Idempotency-Key": "once"}) == first
+    assert fleet.ended(first).status == "succeeded"
+
+
+@both
+@pytest.mark.parametrize("wipe", ["flush", "new"])
+def test_redis_loses_everything(fleet: Fleet, submit: Callable[[], str], undisturbed: Any, wipe: str) -> None:
+    jobs = [submit() for _ in range(3)]
+    fleet.running(jobs[0])
+    fleet.flush_redis() if wipe == "flush" else fleet.new_redis()
+    for job_id in jobs:
+        assert survived(fleet, job_id, undisturbed).attempt == 1
+
+
+@both
+def test_a_message_comes_five_times(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
+    job_id = submit()
+    messages = Queue(fleet.settings.effective_broker_url)
+    for _ in range(5):
+        assert messages.enqueue(job_id)
+    messages.close()
+    job = survived(fleet, job_id, undisturbed)
+    assert (job.attempt, fleet.story(job_id).count("claimed")) == (1, 1)
+
+
+@both
+def test_one_that_was_stopped_wakes_when_another_owns_its_job(
+    fleet: Fleet, submit: Callable[[], str], undisturbed: Any
+) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    sleeper = fleet.holder(job_id)
+    worker = fleet.parent_of(sleeper)
+    os.kill(sleeper, signal.SIGSTOP)
+    fleet.wait_for(job_id, lambda job: job.attempt == 2 and job.step > 60)
+    os.kill(sleeper, signal.SIGCONT)
+    job = survived(fleet, job_id, undisturbed)
+    assert (job.attempt, job.lost) == (2, 1)
+    assert worker.poll() is None
+    # It notices by itself that it has lost the job, and takes others.
+    later = [submit() for _ in range(2)]
+    for other in later:
+        survived(fleet, other, undisturbed)
+
+
+@on_postgresql
+def test_the_database_is_restarted(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    fleet.database.stop()
+    fleet.database.start()
+    job = survived(fleet, job_id, undisturbed)
+    assert job.lost == 0
+
+
+@on_postgresql
+def test_the_database_is_away_for_longer_than_a_lease(
+    fleet: Fleet, submit: Callable[[], str], undisturbed: Any
+) -> None:
+    job_id = submit()
+    fleet.running(job_id)
+    fleet.database.stop()
+    try:
+        time.sleep(max(OUTAGE_SECONDS, LEASE_SECONDS + 1))
+        answer = fleet.client.get(f"/v1/jobs/{job_id}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    finally:
+        fleet.database.start()
+    job = survived(fleet, job_id, undisturbed)
+    assert (job.attempt, job.lost) == (1, 0)
+    assert "outage" in fleet.story(job_id)
+
+
+@on_postgresql
+def test_clocks_differ(fleet: Fleet, submit: Callable[[], str], undisturbed: Any, tmp_path: Path) -> None:
+    """A day ahead and a day behind: leases are measured by the database's clock alone."""
+    shift = "import os, time\n_time, _by = time.time, float(os.environ['SHIFT'])\ntime.time = lambda: _time() + _by\n"
+    (tmp_path / "sitecustomize.py").write_text(shift)
+    regular = list(fleet.workers)
+    shifted = [fleet.start_worker(SHIFT=days, PYTHONPATH=f"{tmp_path}:{Path.cwd()}") for days in ("86400", "-86400")]
+    try:
+        jobs = [submit() for _ in range(6)]
+        holders = {fleet.parent_of(fleet.holder(job_id)).pid for job_id in jobs}
+        assert holders & {worker.pid for worker in shifted} or len(regular) < 2
+        for job_id in jobs:
+            job = survived(fleet, job_id, undisturbed)
+            assert (job.attempt, job.lost) == (1, 0)
+    finally:
+        for worker in shifted:
+            worker.terminate()
+            worker.wait(timeout=30)
+            fleet.workers.remove(worker)
