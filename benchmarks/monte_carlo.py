@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from service.network import Network, build_network, materialize
-from service.predict.monte_carlo import MonteCarlo
 from service.randomness import generator
 from service.settings import Settings
 from service.spec import NetworkSpec, RegularizationSpec
+from service.uncertainty.monte_carlo import MonteCarlo
 
 DROPOUT = {"type": "dropout", "rate": 0.2}
 OUT = {"type": "dense", "units": "auto"}

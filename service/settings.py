@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     max_predict_values: int = Field(
         200_000_000, gt=0, description="Most rows x samples x outputs in one predict request."
     )
+    max_evaluate_rows: int = Field(5_000_000, gt=0, description="Most rows of a data set that is evaluated on.")
+    max_evaluate_values: int = Field(
+        2_000_000_000, gt=0, description="Most rows x samples x outputs (x columns x repeats) in one evaluation."
+    )
     max_answer_values: int = Field(5_000_000, gt=0, description="Most single samples in one predict answer.")
     predict_tile_bytes: int = Field(64 * MIB, ge=MIB, description="Memory for one tile of Monte-Carlo activations.")
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")

@@ -205,11 +205,17 @@ def print_summary(answer: Json) -> None:
 def print_predictions(answer: Json) -> None:
     """Print one line a row: what is predicted, and how sure the model is."""
     predictions = answer["predictions"]
-    if predictions and "label" in predictions[0]:
+    if predictions and "probabilities" in predictions[0]:
         print_table(
             ["row", "label", "probabilities (mean ± std)", "entropy", "mutual information"],
             [
-                (row, p["label"], _probabilities(p), p["predictive_entropy"], p["mutual_information"])
+                (
+                    row,
+                    p.get("label", p.get("labels")),
+                    _probabilities(p),
+                    p["predictive_entropy"],
+                    p["mutual_information"],
+                )
                 for row, p in enumerate(predictions)
             ],
         )

@@ -73,6 +73,13 @@ class TrainingData:
         """How many token ids there are, where rows hold such."""
         return self.features.vocabulary
 
+    @property
+    def classes(self) -> list[Any] | None:
+        """The classes, or the labels, that predictions name; None for numbers."""
+        if self.target.task == "multi_label":
+            return list(self.target.labels)
+        return None if self.target.classes is None else list(self.target.classes)
+
     def rows(self, index: Tensor) -> Batch:
         """Return the rows at `index`."""
         return Batch(self.x, self.y, self.weight)[index]

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from service.api import (
     blocks,
     datasets,
+    evaluation,
     health,
     job_commands,
     job_records,
@@ -33,6 +34,7 @@ from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
 from service.predict.cache import ModelCache
+from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
 from service.queue import Queue
 from service.reconciler import Reconciler
@@ -60,6 +62,14 @@ TAGS = [
     {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "service", "description": "The service itself."},
 ]
+BODIES = (
+    PredictRequest,
+    EvaluateRequest,
+    ImportanceRequest,
+    networks.CheckRequest,
+    ExtendRequest,
+    webhooks.WebhookRequest,
+)
 ROUTERS = (
     datasets.router,
     networks.router,
@@ -68,6 +78,7 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    evaluation.router,
     webhooks.router,
     weights.router,
     health.router,
@@ -90,9 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(
-        app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest, webhooks.WebhookRequest
-    )
+    openapi.install(app, jobs.JobRequest, JobSpec, *BODIES)
     app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app

@@ -45,7 +45,14 @@ PREDICTIONS: dict[str, object] = {
     "objects": {"rows": [{"alcohol": 13.2, "hue": 1.05}], "mc_samples": 50, "seed": 1},
     "arrays": {"rows": [[13.2, 1.05], [12.4, 0.98]], "mc_samples": 0},
     "samples": {"rows": [[13.2, 1.05]], "return_samples": True, "quantiles": [0.05, 0.5, 0.95]},
+    "as many samples as it takes": {"rows": [[13.2, 1.05]], "mc_samples": 1000, "adaptive": {"tolerance": 0.01}},
+    "only what is sure": {"rows": [[13.2, 1.05]], "abstain": {"above": {"predictive_entropy": 0.5}}},
 }
+EVALUATIONS: dict[str, object] = {
+    "a data set": {"dataset": DATASET, "mc_samples": 50, "coverage": 0.9},
+    "rows": {"rows": [{"alcohol": 13.2, "hue": 1.05, "target": "red"}], "mc_samples": 0},
+}
+IMPORTANCES: dict[str, object] = {"a data set": {"dataset": DATASET, "repeats": 5, "seed": 0}}
 CHECKS: dict[str, object] = {
     "a whole specification": {"spec": SPECS["classification"]},
     "without data": {

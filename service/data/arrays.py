@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
@@ -73,6 +73,24 @@ def column(array: Array, stream: IO[bytes], profile: ColumnProfile, rows: int | 
     if profile.type == "tensor":
         return Column("tensor", values)
     return text.column_of(_series(values.ravel()), profile)
+
+
+def columns(array: Array, stream: IO[bytes], profile: ColumnProfile, rows: int) -> Iterator[Column]:
+    """Yield an array as the column that its profile describes, some rows at a time.
+
+    One that is stored column by column has to be held whole.
+
+    Raises:
+        ValueError: The stream ends too early.
+    """
+    if array.by_columns:
+        whole = column(array, stream, profile, None)
+        for start in range(0, array.shape[0], rows):
+            yield replace(whole, values=whole.values[start : start + rows])
+        return
+    for start in range(0, array.shape[0], rows):
+        left = replace(array, shape=(array.shape[0] - start, *array.shape[1:]))
+        yield column(left, stream, profile, rows)
 
 
 def _blocks(array: Array, stream: IO[bytes], items: int | None = None) -> Iterator[NDArray[np.generic]]:

@@ -220,9 +220,7 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
     """Read columns of a CSV file."""
     parts: dict[str, list[Column]] = {column.name: [] for column in wanted}
     left = rows
-    for header, table in _tables(file, BLOCK if rows is None else BLOCK // 16):
-        if header.names != [column.name for column in columns]:
-            raise invalid("the header is not the one the data set was stored with", got=header.names)
+    for table in _stored(file, columns, BLOCK if rows is None else BLOCK // 16):
         table = table if left is None else table.head(left)
         for column in wanted:
             parts[column.name].append(text.column_of(table[column.name], column))
@@ -232,4 +230,19 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
     return {name: text.joined(columns) for name, columns in parts.items()}
 
 
-READER = Reader(profile, read, needs_seek=False)
+def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
+    """Yield columns of a CSV file, some rows at a time."""
+    for table in _stored(file, columns, BLOCK // 16):
+        for part in table.iter_slices(rows):
+            yield {column.name: text.column_of(part[column.name], column) for column in wanted}
+
+
+def _stored(file: BinaryIO, columns: list[ColumnProfile], size: int) -> Iterator[pl.DataFrame]:
+    """Parse a file that is already profiled."""
+    for header, table in _tables(file, size):
+        if header.names != [column.name for column in columns]:
+            raise invalid("the header is not the one the data set was stored with", got=header.names)
+        yield table
+
+
+READER = Reader(profile, read, batches, needs_seek=False)

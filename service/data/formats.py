@@ -3,7 +3,7 @@
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from service.data import csv, idx, images, json_rows, npz, parquet
@@ -13,7 +13,17 @@ from service.data.profile import ColumnProfile, Profile
 from service.data.reader import Format, Limits, Reader, opened
 from service.errors import UnsupportedMediaType
 
-__all__ = ["MEDIA_TYPES", "Format", "ImageOptions", "Limits", "contents_sha256", "profile_file", "read_frame", "sniff"]
+__all__ = [
+    "MEDIA_TYPES",
+    "Format",
+    "ImageOptions",
+    "Limits",
+    "contents_sha256",
+    "profile_file",
+    "read_batches",
+    "read_frame",
+    "sniff",
+]
 
 MEDIA_TYPES: dict[str, Format] = {
     "text/csv": Format.CSV,
@@ -136,6 +146,25 @@ def contents_sha256(sha256: str, format: Format | str, columns: Sequence[ColumnP
         return sha256
     shapes = [column.shape for column in columns if column.shape]
     return hashlib.sha256(f"{sha256} {shapes}".encode()).hexdigest()
+
+
+def read_batches(
+    source: Path | Iterable[bytes],
+    format: Format | str,
+    columns: Sequence[ColumnProfile],
+    wanted: Sequence[ColumnProfile],
+    rows: int,
+) -> Iterator[Frame]:
+    """Yield the columns `wanted` of a profiled file in frames of at most `rows` rows, in memory that does not grow.
+
+    `wanted` may have other types than the file's profile has: cells are then read as those.
+
+    Raises:
+        InvalidDataset: The file is not the one that `columns` describe, or a cell does not fit the type wanted.
+    """
+    reader = _READERS[Format(format)]
+    with opened(source, seekable=reader.needs_seek) as file:
+        yield from reader.batches(file, list(columns), list(wanted), rows)
 
 
 def read_frame(

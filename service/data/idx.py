@@ -8,7 +8,7 @@ import gzip
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -179,6 +179,28 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
         return {column.name: _column(column, parts, found, rows) for column in wanted}
 
 
+def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
+    """Yield columns of an IDX file, or of a ZIP of them, some rows at a time and part by part."""
+    with _files(file) as files:
+        parts, found = _table(files)
+        for place, part in enumerate(parts):
+            pieces = {name: column[place] for name, column in found.items()}
+            with ExitStack() as stack:
+                sides = [_side(stack, column, part, pieces, rows) for column in wanted]
+                for frame in zip(*sides, strict=True):
+                    yield {column.name: values for column, values in zip(wanted, frame, strict=True)}
+
+
+def _side(stack: ExitStack, column: ColumnProfile, part: str, pieces: dict[str, _File], rows: int) -> Iterator[Column]:
+    """Return one column of one part, some rows at a time; its file stays open as long as the stack."""
+    if column.name in pieces:
+        array, stream = stack.enter_context(pieces[column.name].array())
+        return arrays.columns(array, stream, column, rows)
+    count = next(iter(pieces.values())).header().shape[0]
+    sizes = (min(rows, count - start) for start in range(0, count, rows))
+    return (text.column_of(_repeated([part], [size]), column) for size in sizes)
+
+
 def _column(column: ColumnProfile, parts: list[str], found: dict[str, list[_File]], rows: int | None) -> Column:
     if column.name not in found:
         counts = [piece.header().shape[0] for piece in next(iter(found.values()))]
@@ -192,4 +214,4 @@ def _column(column: ColumnProfile, parts: list[str], found: dict[str, list[_File
     return text.joined(columns)
 
 
-READER = Reader(profile, read)
+READER = Reader(profile, read, batches)

@@ -180,6 +180,14 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
         return {column.name: _column(archive, entries, column) for column in wanted}
 
 
+def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
+    """Yield columns of a ZIP of images, some at a time."""
+    with unzipped(file, _ALLOWED) as archive:
+        entries = _entries(archive)
+        for start in range(0, len(entries), rows):
+            yield {column.name: _column(archive, entries[start : start + rows], column) for column in wanted}
+
+
 def _column(archive: zipfile.ZipFile, entries: Sequence[_Entry], column: ColumnProfile) -> Column:
     if column.type == "tensor":
         images = np.empty((len(entries), *(column.shape or ())), np.uint8)
@@ -190,4 +198,4 @@ def _column(archive: zipfile.ZipFile, entries: Sequence[_Entry], column: ColumnP
     return text.column_of(pl.Series([getattr(entry, attribute) for entry in entries], dtype=pl.String), column)
 
 
-READER = Reader(profile, read)
+READER = Reader(profile, read, batches)

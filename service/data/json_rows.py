@@ -148,8 +148,8 @@ def _series(name: str, values: list[object], dtype: pl.DataType | None) -> pl.Se
         raise invalid(f"column {name!r} cannot be read: {error}", path=name) from error
 
 
-def _batches(rows: Iterator[Row], names: list[str]) -> Iterator[dict[str, list[object]]]:
-    while batch := list(islice(rows, BATCH)):
+def _batches(rows: Iterator[Row], names: list[str], size: int = BATCH) -> Iterator[dict[str, list[object]]]:
+    while batch := list(islice(rows, size)):
         yield {name: [row.get(name) for row in batch] for name in names}
 
 
@@ -180,6 +180,12 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
     return {name: text.joined(columns) for name, columns in parts.items()}
 
 
+def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
+    """Yield columns of a file of JSON rows, some rows at a time."""
+    for batch in _batches(_rows(file, None), [column.name for column in wanted], rows):
+        yield {column.name: _column(batch[column.name], column) for column in wanted}
+
+
 def _column(values: list[object], column: ColumnProfile) -> Column:
     if column.type == "tensor":
         return Column("tensor", from_lists(_series(column.name, values, None)).astype(column.dtype))
@@ -191,4 +197,4 @@ def _short(value: object) -> object:
     return json.dumps(value, default=str)[:100]
 
 
-READER = Reader(profile, read)
+READER = Reader(profile, read, batches)

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -76,9 +76,20 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
         return {column.name: _column(archive, column, rows) for column in wanted}
 
 
+def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
+    """Yield arrays of an NPZ file, some rows at a time, all of them side by side."""
+    with unzipped(file, _ALLOWED) as archive, ExitStack() as stack:
+        parts = []
+        for column in wanted:
+            array, stream = stack.enter_context(_opened(archive, column.name + ".npy"))
+            parts.append(arrays.columns(array, stream, column, rows))
+        for found in zip(*parts, strict=True):
+            yield {column.name: values for column, values in zip(wanted, found, strict=True)}
+
+
 def _column(archive: zipfile.ZipFile, column: ColumnProfile, rows: int | None) -> Column:
     with _opened(archive, column.name + ".npy") as (array, stream):
         return arrays.column(array, stream, column, rows)
 
 
-READER = Reader(profile, read)
+READER = Reader(profile, read, batches)

@@ -90,10 +90,20 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
         return {column.name: _column(table.select(column.name).collect().to_series(), column) for column in wanted}
 
 
+def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
+    """Yield columns of a Parquet file, some rows at a time; the file must have a name."""
+    with _translated():
+        table = pl.scan_parquet(Path(file.name), glob=False).select([column.name for column in wanted])
+        total = int(table.select(pl.len()).collect().item())
+        for start in range(0, total, rows):
+            part = table.slice(start, rows).collect()
+            yield {column.name: _column(part[column.name], column) for column in wanted}
+
+
 def _column(cells: pl.Series, column: ColumnProfile) -> Column:
     if column.type == "tensor":
         return Column("tensor", from_lists(cells))
     return text.column_of(_scalars(cells), column)
 
 
-READER = Reader(profile, read)
+READER = Reader(profile, read, batches)

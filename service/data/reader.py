@@ -62,11 +62,13 @@ class Limits:
 class Reader:
     """One file format: how it is profiled and how columns are read from it.
 
-    `read` gets the file, all columns of its profile, those wanted, and how many rows to stop after.
+    `read` gets the file, all columns of its profile, those wanted, and how many rows to stop after; `batches` gives the
+    same rows in frames of at most so many, without holding the others.
     """
 
     profile: Callable[[Path, Limits], Profile]
     read: Callable[[BinaryIO, list[ColumnProfile], list[ColumnProfile], int | None], Frame]
+    batches: Callable[[BinaryIO, list[ColumnProfile], list[ColumnProfile], int], Iterator[Frame]]
     needs_seek: bool = True
 
 

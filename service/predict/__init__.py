@@ -1,1 +1,1 @@
-"""Predictions with uncertainty: Monte-Carlo dropout, what it says, and the models kept in memory."""
+"""Predictions of raw rows with their uncertainty, and the models kept in memory."""

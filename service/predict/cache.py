@@ -11,19 +11,21 @@ from itertools import chain
 import torch
 
 from service.data.pipeline import Features, TargetCodec
+from service.data.profile import ColumnProfile
 from service.errors import NotFound
 from service.network import Network, build_network, load_weights
-from service.predict.monte_carlo import MonteCarlo
 from service.spec import JobSpec
 from service.store import models
 from service.store.blobs import blob_bytes
 from service.store.engine import Store
 from service.store.tables import Model
+from service.uncertainty.calibration import Calibration
+from service.uncertainty.monte_carlo import MonteCarlo
 
 TRUSTED_SECONDS = 1.0
 """How long a model in memory is answered from before the store is asked again whether it still exists."""
 OVERHEAD_BYTES = 64 * 1024
-"""What a model takes besides its weights: modules, preprocessing, specification."""
+"""What a model takes besides its weights: modules, preprocessing, specification, calibration."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class LoadedModel:
     target: TargetCodec
     monte_carlo: MonteCarlo
     outputs: int
+    calibration: Calibration | None = None
+    """What was fitted on validation rows."""
+    target_columns: tuple[ColumnProfile, ...] = ()
+    """The target as the data set had it."""
+    data_sha256: str | None = None
+    """Hash of the data that it was trained on."""
 
     @property
     def device(self) -> torch.device:
@@ -61,6 +69,7 @@ def load(store: Store, model_id: str) -> LoadedModel:
         row = models.get(session, model_id)
     weights = blob_bytes(store, row.weights_sha256)
     spec, features, network = rebuilt(row)
+    columns = {column["name"]: column for column in row.columns}
     network.to_empty(device="cpu")
     load_weights(network, weights)
     return LoadedModel(
@@ -70,6 +79,9 @@ def load(store: Store, model_id: str) -> LoadedModel:
         target=TargetCodec.from_json(row.preprocessing["target"]),
         monte_carlo=MonteCarlo(network),
         outputs=int(row.preprocessing["outputs"]),
+        calibration=None if row.calibration is None else Calibration.from_json(row.calibration),
+        target_columns=tuple(ColumnProfile.model_validate(columns[name]) for name in spec.data.targets),
+        data_sha256=row.receipt.get("data_sha256"),
     )
 
 

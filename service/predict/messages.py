@@ -1,18 +1,12 @@
 """What a client sends to predict, and what comes back."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, NotRequired
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from service.blocks.base import Strict
-
-DEFAULT_SAMPLES = 50
-MOST_SAMPLES = 1_000_000
-MOST_QUANTILES = 100
-ROW = "an object of columns and values, or an array of values in the order of the columns"
+from service.predict.options import MOST_QUANTILES, Abstain, Adaptive, Level, Row, Sampling
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
 
@@ -22,48 +16,21 @@ Values = float | list[float]
 """A number, or a list of one number a target column where there are several."""
 
 
-def _check_row(value: object) -> object:
-    if isinstance(value, dict | list):
-        return value
-    raise PydanticCustomError("row", "must be " + ROW, {"allowed": ROW})
-
-
-# One check in Python for both forms: a union would report every bad row once for each form.
-Row = Annotated[
-    Any,
-    BeforeValidator(_check_row),
-    WithJsonSchema(
-        {
-            "description": ROW[0].upper() + ROW[1:] + ". A tensor column takes nested arrays; null is a missing value.",
-            "anyOf": [{"type": "object", "minProperties": 1}, {"type": "array", "minItems": 1}],
-        }
-    ),
-]
-
-
-def _check_level(value: object) -> object:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-        return value
-    raise PydanticCustomError("level", "must be a number from 0 to 1", {"allowed": [0, 1]})
-
-
-# A whole level stays whole, so that the answer's key is what was sent: 1, or 1.0.
-Level = Annotated[Any, BeforeValidator(_check_level), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
-
-
-class PredictRequest(Strict):
+class PredictRequest(Sampling):
     """Rows to predict, and how to ask the network how sure it is."""
 
     rows: Annotated[list[Row], Field(min_length=1, examples=[[{"alcohol": 13.2, "hue": 1.05}, [12.4, 0.98]]])]
     """Raw rows, as they were in the data set: the model carries its preprocessing. How many: the server's setting."""
-    mc_samples: Annotated[int, Field(ge=0, le=MOST_SAMPLES, examples=[50])] = DEFAULT_SAMPLES
-    """Thinned networks that every row is run through; 0: the whole network once, without any spread."""
-    seed: Annotated[int, Field(ge=0, lt=2**63, examples=[1])] = 0
-    """Which thinned networks: the same seed gives the same answer, and sample t is the same however many there are."""
+    adaptive: Annotated[Adaptive | None, Field(examples=[None])] = None
+    """Stop sampling a row early, at the latest after `mc_samples`; default: all rows get all samples."""
     return_samples: Annotated[bool, Field(examples=[False])] = False
     """Whether every sample is part of the answer."""
     quantiles: Annotated[list[Level], Field(max_length=MOST_QUANTILES, examples=[[0.05, 0.5, 0.95]])] = [0.05, 0.95]
-    """Which quantiles of the samples a regression answers, each from 0 to 1."""
+    """Which quantiles a regression answers, each from 0 to 1."""
+    intervals: Annotated[list[Level], Field(max_length=MOST_QUANTILES, examples=[[0.5, 0.9]])] = []
+    """Which central credible intervals a regression answers, by the probability that they hold."""
+    abstain: Annotated[Abstain | None, Field(examples=[None])] = None
+    """Mark rows that the model is too unsure of; default: none are."""
 
 
 @with_config(DOCUMENTED)
@@ -82,8 +49,16 @@ class ClassPrediction(TypedDict):
     """Doubt from the data, in nats: the mean entropy of the samples."""
     mutual_information: Annotated[Spread, Field(examples=[0.009])]
     """Doubt from knowing too little, in nats: predictive less expected entropy; large for rows unlike any seen."""
+    variation_ratio: Annotated[Probability, Field(examples=[0.0])]
+    """Share of the samples whose likeliest class is not the one that most of them name."""
+    set: NotRequired[Annotated[list[bool | int | float | str], Field(examples=[["class_1"]])]]
+    """With `coverage`: the classes that cannot be ruled out, likeliest first; none where none is likely enough."""
     samples: NotRequired[Annotated[list[list[Probability]], Field(examples=[[[0.08, 0.92], [0.12, 0.88]]])]]
     """When asked for: the probabilities of each sample, [mc_samples][classes], classes in the model's order."""
+    mc_samples: NotRequired[Annotated[int, Field(ge=0, examples=[40])]]
+    """With `adaptive`: the samples of this row."""
+    abstained: NotRequired[Annotated[bool, Field(examples=[False])]]
+    """With `abstain`: whether the model is too unsure of this row to be trusted."""
 
 
 @with_config(DOCUMENTED)
@@ -102,8 +77,16 @@ class LabelPrediction(TypedDict):
     """Doubt from the data, in nats: the mean of the samples' entropies, added up over the labels."""
     mutual_information: Annotated[Spread, Field(examples=[0.03])]
     """Doubt from knowing too little, in nats: predictive less expected entropy."""
+    variation_ratio: Annotated[Probability, Field(examples=[0.02])]
+    """Share of the samples that do not decide as most of them do, the mean over the labels."""
+    set: NotRequired[Annotated[list[str], Field(examples=[["red", "round"]])]]
+    """With `coverage`: labels that cannot be ruled out; one that holds is among them with the probability asked for."""
     samples: NotRequired[Annotated[list[list[Probability]], Field(examples=[[[0.82, 0.71]]])]]
     """When asked for: the probabilities of each sample, [mc_samples][labels]."""
+    mc_samples: NotRequired[Annotated[int, Field(ge=0, examples=[40])]]
+    """With `adaptive`: the samples of this row."""
+    abstained: NotRequired[Annotated[bool, Field(examples=[False])]]
+    """With `abstain`: whether the model is too unsure of this row to be trusted."""
 
 
 @with_config(DOCUMENTED)
@@ -120,13 +103,21 @@ class ValuePrediction(TypedDict):
     epistemic_std: Annotated[Spread | list[Spread], Field(examples=[11.8])]
     """Standard deviation over the samples: what more data would lessen."""
     aleatoric_std: Annotated[Spread | list[Spread] | None, Field(examples=[None])]
-    """Standard deviation of the target's own noise; null where the network does not model it."""
+    """Standard deviation of the target's own noise: predicted, fitted or given; null where nothing is known of it."""
     quantiles: Annotated[dict[str, Values], Field(examples=[{"0.05": 133.0, "0.95": 171.5}])]
-    """Quantiles by level: of the samples, or, where the network models the noise, of all that may be measured."""
+    """Quantiles by level: of all that may be measured where the noise is known, else of the samples."""
+    intervals: NotRequired[Annotated[dict[str, list[Values]], Field(examples=[{"0.9": [133.0, 171.5]}])]]
+    """When asked for: lower and upper end of the central interval that holds this much probability."""
+    interval: NotRequired[Annotated[list[Values], Field(examples=[[120.3, 184.3]])]]
+    """With `coverage`: lower and upper end of the conformal interval, mean plus and minus a multiple of `std`."""
     predicted_quantiles: NotRequired[Annotated[dict[str, Values], Field(examples=[{"0.05": 120.0, "0.95": 180.0}])]]
     """With the loss `quantile`: the quantiles that the network predicts, by level, means over the samples."""
     samples: NotRequired[Annotated[list[Values], Field(examples=[[149.1, 155.0]])]]
     """When asked for: the value of each sample, [mc_samples] or [mc_samples][targets]."""
+    mc_samples: NotRequired[Annotated[int, Field(ge=0, examples=[40])]]
+    """With `adaptive`: the samples of this row."""
+    abstained: NotRequired[Annotated[bool, Field(examples=[False])]]
+    """With `abstain`: whether the model is too unsure of this row to be trusted."""
 
 
 class PredictAnswer(BaseModel):
@@ -137,11 +128,13 @@ class PredictAnswer(BaseModel):
     predictions: list[ClassPrediction] | list[LabelPrediction] | list[ValuePrediction]
     """One entry a row: of a class, of labels, or of numbers."""
     mc_samples: Annotated[int, Field(ge=0, examples=[50])]
-    """Samples behind every prediction; 0 where the network has no stochastic layer, whatever was asked for."""
+    """Samples behind every prediction, with `adaptive` at most; 0 where the network has no stochastic layer."""
     seed: Annotated[int, Field(ge=0, examples=[1])]
     """Seed of the samples."""
     stochastic_layers: Annotated[list[str], Field(examples=[["dropout_1"]])]
     """Names of the layers that draw masks when there are samples."""
+    calibrated: Annotated[bool, Field(examples=[True])] = False
+    """Whether what was fitted on validation rows is applied: a temperature, or the noise of the target."""
     note: Annotated[str | None, Field(examples=[None])] = None
     """What to know before trusting the spread; null: nothing."""
 

@@ -1,78 +1,104 @@
 """From raw rows to predictions with uncertainty: the whole way of one request."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from service.errors import InvalidInput, InvalidRows, Problem, TooLarge
 from service.network.tokens import foreign_token
-from service.predict.answers import Answers, ClassAnswers, ValueAnswers
+from service.predict.abstention import Abstention
+from service.predict.answers import most_rows
 from service.predict.cache import LoadedModel
-from service.predict.label_answers import LabelAnswers
 from service.predict.messages import PredictAnswer, PredictRequest
-from service.predict.monte_carlo import Chunk
+from service.predict.plan import Plan, plan_of
+from service.predict.sampling import Sampled, outputs_of, until_sure
 from service.settings import Settings
 
 NO_SPREAD = (
     "No layer of this network is stochastic, so every sample would be the same: this is one pass of the whole network, "
-    "and a spread of 0 says nothing of how sure it is."
+    "and a spread of 0 says nothing of how sure it is. What it has to offer is in the one pass"
 )
+WITH_CALIBRATION = ", calibrated on validation rows, and in `coverage`."
+WITHOUT_CALIBRATION = " alone; train with validation rows to have it calibrated."
 
 
 def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) -> PredictAnswer:
     """Answer a request. The same request to the same model gives the same bytes.
 
     Raises:
-        InvalidInput: More samples than the settings allow.
+        InvalidInput: More samples than the settings allow, or something that this model cannot answer.
         InvalidRows: Rows that do not fit the model, all of them by path.
         TooLarge: More rows, or more numbers to compute or to answer, than the settings allow.
     """
-    layers = loaded.monte_carlo.stochastic_layers
-    samples = request.mc_samples if layers else 0
-    # The one pass without noise is no sample: with none asked for there is nothing to keep.
-    answers = _answers(loaded, request, keep=request.return_samples and samples > 0)
-    _check_limits(request, samples, answers.values, settings)
-    _use_threads(settings.predict_threads)
+    abstain = request.abstain
+    plan = plan_of(
+        loaded,
+        request,
+        keep=request.return_samples,
+        quantiles=request.quantiles,
+        intervals=request.intervals,
+        needs="abstain.coverage" if abstain and abstain.coverage is not None else None,
+    )
+    abstention = Abstention.of(abstain, plan) if abstain else None
+    _check_limits(request, plan.samples, plan.answers.values, settings)
+    use_threads(settings.predict_threads)
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
-    _check_tokens(loaded, x)
-    predictions = []
+    check_tokens(loaded, x)
+    predictions: list[Any] = [None] * len(x)
     with torch.inference_mode():
-        most_rows = answers.most_rows(samples, settings.predict_tile_bytes)
-        for chunk in loaded.monte_carlo.chunks(x, settings.predict_tile_bytes, most_rows):
-            predictions += answers.of(_outputs(loaded, chunk, samples, request.seed), chunk.rows.start)
-    if request.return_samples and not samples:
+        for sampled in _sampled(loaded, x, plan, request, settings.predict_tile_bytes):
+            for row, prediction in zip(sampled.rows, plan.answers.of(sampled.outputs, sampled.rows), strict=True):
+                if request.adaptive:
+                    prediction["mc_samples"] = sampled.samples
+                predictions[row] = prediction
+    if request.return_samples and not plan.samples:
         predictions = [{**prediction, "samples": []} for prediction in predictions]
+    if abstention:
+        abstention.mark(predictions)
+    layers = loaded.monte_carlo.stochastic_layers
     # Nothing is left to check in numbers of our own making, and checking 100,000 rows takes longer than predicting.
     return PredictAnswer.model_construct(
         predictions=predictions,
-        mc_samples=samples,
+        mc_samples=plan.samples,
         seed=request.seed,
         stochastic_layers=layers,
-        note=NO_SPREAD if request.mc_samples and not layers else None,
+        calibrated=plan.calibration is not None,
+        note=_note(plan) if request.mc_samples and not layers else None,
     )
 
 
-def _answers(loaded: LoadedModel, request: PredictRequest, keep: bool) -> Answers:
-    loss, target = loaded.spec.loss, loaded.target
-    if target.task == "multi_label":
-        return LabelAnswers(loss, target.labels, keep)
-    if target.classes is not None:
-        return ClassAnswers(loss, target.classes, keep)
-    return ValueAnswers(loss, target, request.quantiles, keep)
+def _sampled(loaded: LoadedModel, x: Tensor, plan: Plan, request: PredictRequest, tile_bytes: int) -> Iterator[Sampled]:
+    monte_carlo, answers, samples = loaded.monte_carlo, plan.answers, plan.samples
+    adaptive = request.adaptive if samples else None
+    held = adaptive is not None or answers.holds_samples
+    for chunk in monte_carlo.chunks(x, tile_bytes, most_rows(answers, samples, tile_bytes) if held else None):
+        if adaptive:
+            yield from until_sure(monte_carlo, chunk, answers, samples, request.seed, adaptive)
+        else:
+            rows = list(range(chunk.rows.start, chunk.rows.stop))
+            yield Sampled(rows, outputs_of(monte_carlo, chunk, samples, request.seed), samples)
 
 
-def _outputs(loaded: LoadedModel, chunk: Chunk, samples: int, seed: int) -> Iterator[Tensor]:
-    if samples:
-        return loaded.monte_carlo.draws(chunk, samples, seed)
-    return iter([loaded.monte_carlo.outputs(chunk).unsqueeze(0)])
+def _note(plan: Plan) -> str:
+    return NO_SPREAD + (WITH_CALIBRATION if plan.calibration else WITHOUT_CALIBRATION)
+
+
+def check_samples(asked: int, settings: Settings) -> None:
+    """Refuse more samples than the settings allow.
+
+    Raises:
+        InvalidInput: There are more.
+    """
+    if asked > settings.max_mc_samples:
+        message = f"must be at most {settings.max_mc_samples}"
+        raise InvalidInput([Problem("mc_samples", message, asked, settings.max_mc_samples)])
 
 
 def _check_limits(request: PredictRequest, samples: int, values: int, settings: Settings) -> None:
     """Refuse what would take too long or too much memory before any of it is spent."""
-    if request.mc_samples > settings.max_mc_samples:
-        message = f"must be at most {settings.max_mc_samples}"
-        raise InvalidInput([Problem("mc_samples", message, request.mc_samples, settings.max_mc_samples)])
+    check_samples(request.mc_samples, settings)
     rows = len(request.rows)
     if rows > settings.max_predict_rows:
         raise TooLarge(f"{rows:,} rows are more than the {settings.max_predict_rows:,} that one request may hold.")
@@ -87,14 +113,19 @@ def _check_limits(request: PredictRequest, samples: int, values: int, settings: 
         )
 
 
-def _check_tokens(loaded: LoadedModel, x: Tensor) -> None:
+def check_tokens(loaded: LoadedModel, x: Tensor) -> None:
+    """Refuse rows that hold numbers which are no token ids of this model.
+
+    Raises:
+        InvalidRows: The first such row.
+    """
     if (found := foreign_token(loaded.monte_carlo.network, x)) is not None:
         row, value, tokens = found
         message = "holds a number that is no token id of this model"
         raise InvalidRows([Problem(f"rows[{row}]", message, value, f"whole numbers from 0 to {tokens - 1}")])
 
 
-def _use_threads(threads: int) -> None:
-    # Every thread of the server has its own number; setting it anew takes longer than asking.
+def use_threads(threads: int) -> None:
+    """Let this thread of the server use so many of its own; setting them anew takes longer than asking."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

@@ -16,6 +16,8 @@ from typer.main import get_command
 from service.cli import app
 from service.network import build_network
 from service.network.beliefs import belief_stack
+from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
+from service.predict.messages import PredictRequest
 from service.problems import parse_spec
 from service.settings import Settings
 
@@ -45,6 +47,27 @@ def test_json_is_json_and_specifications_are_valid(text: str) -> None:
     if isinstance(value, dict) and {"network", "loss", "data"} <= value.keys():
         value["data"]["dataset"] = DATASET
         parse_spec(json.dumps(value).encode())
+
+
+def requests() -> list[object]:
+    """One parameter for each JSON block that is a request to a model."""
+    found = []
+    for case in every("json"):
+        value = json.loads(case.values[0])  # type: ignore[attr-defined]
+        if isinstance(value, dict) and ("dataset" in value or isinstance(value.get("rows"), list)):
+            found.append(case)
+    return found
+
+
+@pytest.mark.parametrize("text", requests())
+def test_requests_to_models_are_valid(text: str) -> None:
+    value = json.loads(text)
+    if "dataset" not in value:
+        PredictRequest.model_validate(value)
+    elif "repeats" in value:
+        ImportanceRequest.model_validate(value)
+    else:
+        EvaluateRequest.model_validate(value)
 
 
 def recipes() -> list[object]:

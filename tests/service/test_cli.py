@@ -148,6 +148,8 @@ def test_every_mistake_is_a_line(run: Run, tmp_path: Path) -> None:
         (["submit", DATA], f"trainyard: {DATA} is not JSON: Expecting value: line 1 column 1 (char 0)\n"),
         (["watch", "job_" + "0" * 26], "There is nothing with this id. (not_found)\n"),
         (["predict", "mdl_" + "0" * 26, "[[1]]"], "There is nothing with this id. (not_found)\n"),
+        (["evaluate", "mdl_" + "0" * 26, "ds_" + "0" * 26], "There is nothing with this id. (not_found)\n"),
+        (["importance", "mdl_" + "0" * 26, "ds_" + "0" * 26], "There is nothing with this id. (not_found)\n"),
     ],
 )
 def test_complaints_are_sentences(run: Run, arguments: list[str], complaint: str) -> None:

@@ -2,12 +2,10 @@
 
 import logging
 import time
-from typing import Any
 
 import torch
 
 from service.blocks.schedules import Horizon
-from service.data.target import TargetCodec
 from service.errors import (
     CorruptBlob,
     DatasetGone,
@@ -32,6 +30,7 @@ from worker.device import choose_device, device_name, use_threads
 from worker.lease import Lease
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
+from worker.training.calibrate import calibration_of
 from worker.training.checkpoints import Checkpoints
 from worker.training.loop import Interrupted, Loop
 from worker.training.memory import told_apart
@@ -43,13 +42,6 @@ from worker.training.step import Step
 from worker.training.tally import Units
 
 log = logging.getLogger(__name__)
-
-
-def _classes(target: TargetCodec) -> list[Any] | None:
-    """Return the classes, or the labels, that predictions name."""
-    if target.task == "multi_label":
-        return list(target.labels)
-    return None if target.classes is None else list(target.classes)
 
 
 class Run:
@@ -172,6 +164,8 @@ class Run:
             values["test"] = loop.measure(self.data.test, loop.check_wish)
             loop.recorder.add("test", loop.epoch, loop.step, values["test"])
         loop.take_step.end()
+        tile = self.settings.predict_tile_bytes
+        calibration = calibration_of(loop.network, self.spec, self.data, tile, loop.check_wish)
         weights = BlobWriter(self.store, self.settings.chunk_bytes)
         weights.write(save_weights(loop.network))
         with lease.write(loop.recorder.progress(loop.epoch, loop.step, loop.rows)) as session:
@@ -185,10 +179,11 @@ class Run:
                 name=self.job.name,
                 spec=self.job.spec,
                 task=self.spec.loss.task,
-                classes=_classes(self.data.target),
+                classes=self.data.classes,
                 columns=self.data.columns,
                 preprocessing=self.data.preprocessing(),
                 metrics=values,
+                calibration=calibration.to_json() if calibration else None,
                 receipt=proof,
                 weights=blob,
                 parameters=loop.network.parameter_count,

@@ -28,7 +28,8 @@ class Model(Answer):
     metrics: JsonObject
     """What was measured with the final weights, by split and name."""
     calibration: JsonObject | None
-    """How its confidences were corrected; null: not at all."""
+    """What validation rows taught of its confidences: temperature or noise, and how good these were before and after,
+    at a coverage of `level`; null: there were no such rows."""
     parameters: Count
     """Numbers in its weights, those included that were frozen."""
     size: Count
@@ -56,7 +57,7 @@ class Model(Answer):
             columns=[column for column in row.columns if column["name"] not in targets],
             targets=targets,
             metrics=row.metrics,
-            calibration=row.calibration,
+            calibration=_without_scores(row.calibration),
             parameters=row.parameters,
             size=row.size,
             weights_sha256=row.weights_sha256,
@@ -64,3 +65,11 @@ class Model(Answer):
             receipt=row.receipt,
             created_at=row.created_at,
         )
+
+
+def _without_scores(calibration: JsonObject | None) -> JsonObject | None:
+    """Return what was fitted, single numbers as such, without the long lists that predictions look things up in."""
+    if calibration is None:
+        return None
+    shown = {name: value for name, value in calibration.items() if name not in ("conformal", "doubts")}
+    return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in shown.items()}

@@ -35,7 +35,12 @@ def test_a_model_tells_what_it_is(trained: Any, wine_csv: bytes) -> None:
     assert model["weights_sha256"] == job["receipt"]["weights_sha256"]
     assert model["spec"] == job["spec"]
     assert model["parameters"] == 13 * 8 + 8 + 8 * 3 + 3
-    assert model["calibration"] is None
+    calibration = model["calibration"]
+    assert (calibration["rows"], calibration["mc_samples"], calibration["level"]) == (36, 50, 0.9)
+    assert calibration["temperature"] > 0 and calibration["noise_precision"] is None
+    assert calibration["after"]["nll"] <= calibration["before"]["nll"]
+    assert set(calibration["after"]) == {"nll", "brier", "ece", "coverage", "sharpness", "conformal"}
+    assert "conformal" not in calibration
     listed = api.client.get("/v1/models?limit=1000").json()
     assert model["id"] in [item["id"] for item in listed["data"]]
 

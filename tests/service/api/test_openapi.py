@@ -8,6 +8,7 @@ from service.api import examples
 from service.api.app import create_app
 from service.blocks.layers import Layer
 from service.errors import TrainingFailed, TrainyardError
+from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
 from service.problems import parse_spec
 from service.settings import Settings
@@ -54,6 +55,8 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("get", "/v1/models/{model_id}"),
         ("delete", "/v1/models/{model_id}"),
         ("post", "/v1/models/{model_id}/predict"),
+        ("post", "/v1/models/{model_id}/evaluate"),
+        ("post", "/v1/models/{model_id}/importance"),
         ("get", "/v1/models/{model_id}/weights"),
         ("post", "/v1/webhooks"),
         ("get", "/v1/webhooks"),
@@ -114,6 +117,8 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
+        "/v1/models/{model_id}/evaluate",
+        "/v1/models/{model_id}/importance",
         "/v1/webhooks",
         "/v1/weights",
     }
@@ -136,6 +141,11 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         "Event",
         "Metric",
         "JobSpec",
+        "EvaluateAnswer",
+        "RiskCurve",
+        "ImportanceAnswer",
+        "ColumnImportance",
+        "EvaluateRequest",
         *WEBHOOKS,
     ):
         for field, schema in schemas[name]["properties"].items():
@@ -174,6 +184,12 @@ def references(value: Any) -> Any:
 @pytest.mark.parametrize("name", examples.SPECS)
 def test_examples_of_specifications_are_valid(name: str) -> None:
     parse_spec(json.dumps(examples.SPECS[name]).encode())
+
+
+@pytest.mark.parametrize("name", examples.EVALUATIONS)
+def test_examples_of_evaluations_are_valid(name: str) -> None:
+    EvaluateRequest.model_validate(examples.EVALUATIONS[name])
+    ImportanceRequest.model_validate(examples.IMPORTANCES["a data set"])
 
 
 @pytest.mark.parametrize("name", examples.PREDICTIONS)

@@ -70,3 +70,36 @@ def test_npz(tmp_path: Path) -> None:
     rows, growth = grown(path)
     assert rows == 30_000
     assert growth < GROWTH
+
+
+BATCHES = """
+import resource, sys
+from pathlib import Path
+from service.data.formats import Limits, profile_file, read_batches
+from service.settings import Settings
+path, kind = Path(sys.argv[1]), sys.argv[2]
+columns = profile_file(path, kind, Limits.of(Settings())).columns
+next(iter(read_batches(path, kind, columns, columns, 8192)))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = sum(len(frame["x0"].values) for frame in read_batches(path, kind, columns, columns, 8192))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+unit = 1 if sys.platform == "darwin" else 1024
+print(rows, (after - before) * unit)
+"""
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_batches_of_rows(kind: str, table: pl.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / f"data.{kind}"
+    if kind == "csv":
+        with path.open("wb") as file:
+            for part in range(3):
+                table.write_csv(file, include_header=not part)
+    elif kind == "parquet":
+        pl.concat([table] * 3).write_parquet(path, row_group_size=50_000, compression="uncompressed")
+    else:
+        np.savez(path, **{f"x{i}": np.zeros((3 * table.height, 8)) for i in range(4)})
+    command = [sys.executable, "-c", BATCHES, str(path), kind]
+    rows, growth = map(int, subprocess.run(command, check=True, capture_output=True, timeout=120).stdout.split())
+    assert rows == 3 * table.height
+    assert growth < GROWTH

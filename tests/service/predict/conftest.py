@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 import torch
@@ -22,6 +23,7 @@ from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from tests.service.predict.asking import Load
 from worker.data import prepare
+from worker.training.calibrate import calibration_of
 
 DATASET = "ds_" + "0" * 26
 STEPS = 60
@@ -48,11 +50,11 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes, str, dic
     """Train a specification on a file for a moment."""
     folder = tmp_path_factory.mktemp("models")
 
-    def train_now(data: bytes, format: str, body: dict[str, Any]) -> Trained:
+    def train_now(data: bytes, format: str, body: dict[str, Any], calibrated: bool = False) -> Trained:
         spec = JobSpec.model_validate(
             {**body, "data": {"dataset": DATASET, "target": "target", **body.get("data", {})}}
         )
-        return trained(_file(folder, data), format, spec)
+        return trained(_file(folder, data), format, spec, calibrated)
 
     return train_now
 
@@ -63,8 +65,8 @@ def _file(folder: Path, data: bytes) -> Path:
     return path
 
 
-def trained(path: Path, format: str, spec: JobSpec) -> Trained:
-    """Train for a moment: enough for predictions that mean something."""
+def trained(path: Path, format: str, spec: JobSpec, calibrated: bool) -> Trained:
+    """Train for a moment: enough for predictions that mean something; to calibrate, on the training rows alone."""
     profile = profile_file(path, format, Limits.of(Settings()))
     columns = profile.columns
     used = [c for c in columns if c.name not in spec.data.targets]
@@ -73,18 +75,21 @@ def trained(path: Path, format: str, spec: JobSpec) -> Trained:
     network = materialize(build_network(spec.network, spec.regularization, data.input_shape, data.outputs), 0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for step in range(STEPS):
-        rows = permutation(len(data.x), 0, "test", step)[:BATCH]
+        rows = data.train if calibrated else torch.arange(len(data.x))
+        rows = rows[permutation(len(rows), 0, "test", step)[:BATCH]]
         optimizer.zero_grad()
         spec.loss.per_row(network(data.x[rows]), data.y[rows]).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    calibration = calibration_of(network.eval(), spec, data, 1 << 24, lambda: None) if calibrated else None
     row = {
         "name": None,
         "spec": spec.canonical(),
         "task": spec.loss.task,
-        "classes": None if data.target.classes is None else list(data.target.classes),
+        "classes": data.classes,
         "columns": data.columns,
         "preprocessing": orjson.loads(orjson.dumps(data.preprocessing())),
         "metrics": {},
+        "calibration": calibration.to_json() if calibration else None,
         "receipt": {},
         "parameters": network.parameter_count,
     }
@@ -151,4 +156,33 @@ def digits(train: Any, digits_npz: bytes) -> Trained:
     ]
     body = {"network": {"layers": network}, "loss": "cross_entropy", "data": {"preprocessing": "min_max"}}
     model: Trained = train(digits_npz, "npz", body)
+    return model
+
+
+@pytest.fixture(scope="session")
+def sure_wine(train: Any, wine_csv: bytes) -> Trained:
+    """The wines, trained on some rows and calibrated on others."""
+    body = {"network": {"layers": layers()}, "loss": "cross_entropy", "data": {"preprocessing": "standardize"}}
+    model: Trained = train(wine_csv, "csv", body, calibrated=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def sure_diabetes(train: Any, diabetes_csv: bytes) -> Trained:
+    """The number, trained on some rows and calibrated on others."""
+    preparation = {"preprocessing": "standardize", "target_preprocessing": "standardize", "split": {"validation": 0.4}}
+    body = {"network": {"layers": layers()}, "loss": "mse", "data": preparation}
+    model: Trained = train(diabetes_csv, "csv", body, calibrated=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def labelled(train: Any) -> Trained:
+    """Two labels of two numbers, calibrated."""
+    source = np.random.Generator(np.random.Philox(1))
+    x = source.normal(size=(400, 2))
+    truth = x + source.normal(size=x.shape) * 0.5 > 0
+    lines = ["a,b,left,right", *(f"{a},{b},{int(p)},{int(q)}" for (a, b), (p, q) in zip(x, truth, strict=True))]
+    body = {"network": {"layers": layers()}, "loss": "binary_cross_entropy", "data": {"target": ["left", "right"]}}
+    model: Trained = train("\n".join(lines).encode(), "csv", body, calibrated=True)
     return model

@@ -17,6 +17,7 @@ CLASS = ClassPrediction(
     predictive_entropy=0.56,
     expected_entropy=0.5,
     mutual_information=0.06,
+    variation_ratio=0.02,
 )
 VALUE = ValuePrediction(
     mean=[1.5, 2.0], std=[0.1, 0.0], epistemic_std=[0.1, 0.0], aleatoric_std=None, quantiles={"0.05": [1.0, 2.0]}
@@ -101,6 +102,7 @@ def test_an_answer_is_encoded_as_it_is_described(predictions: Any) -> None:
         "mc_samples": 1,
         "seed": 2**63 - 1,
         "stochastic_layers": ["dropout_1"],
+        "calibrated": False,
         "note": None,
     }
     assert PredictAnswer.model_validate(decoded).model_dump(mode="json") == decoded

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.predict import monte_carlo
-from service.predict.monte_carlo import MonteCarlo
-from tests.service.predict.networks import DENSE, MIB, NETWORKS, OUT, TOLERANCE, build, drop, rows_of
+from service.uncertainty import monte_carlo
+from service.uncertainty.monte_carlo import MonteCarlo
+from tests.service.uncertainty.networks import DENSE, MIB, NETWORKS, OUT, TOLERANCE, build, drop, rows_of
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from service.blocks.class_metrics import THRESHOLD
+from service.uncertainty.quantiles import mixture_quantiles, quantiles, share_below
+
 Link = Callable[[Tensor], Tensor]
-BISECTIONS = 60
-"""Halvings of an interval, after which float64 has nothing left to halve."""
 ZERO = torch.zeros((), dtype=torch.float64)
 """What sums begin with; never written to."""
+CLASS_DOUBTS = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio")
+VALUE_DOUBTS = ("std", "epistemic_std", "aleatoric_std")
 
 
 class Moments:
@@ -73,50 +76,85 @@ class ClassUncertainty:
     """[R]"""
     mutual_information: Tensor
     """[R]"""
+    variation_ratio: Tensor
+    """[R]"""
     samples: Tensor | None
     """[R, T, K], when they were to be kept."""
 
-
-def label_entropy(p: Tensor) -> Tensor:
-    """Return the entropies of independent labels, added up over the last axis, [..., K] to [...], in nats."""
-    return entropy(torch.stack([p, 1.0 - p], dim=-1)).sum(-1)
+    @property
+    def doubts(self) -> dict[str, Tensor]:
+        """How unsure the network is of every row, [R] by name."""
+        return {name: getattr(self, name) for name in CLASS_DOUBTS}
 
 
 class ClassSamples:
-    """Takes in samples of a classification; of several labels, with the entropies of all of them added up.
+    """Takes in samples of a classification.
 
     With p_t the probabilities of sample t and H the entropy:
     predictive entropy = H(mean p_t), all the doubt there is; expected entropy = mean H(p_t), the doubt that every
     thinned network has for itself (noise of the data); mutual information = their difference, the doubt that
-    comes from the networks contradicting each other, which more data would lessen.
+    comes from the networks contradicting each other, which more data would lessen; variation ratio = share of the
+    networks whose likeliest class is not the one that most of them name.
     """
 
-    def __init__(self, link: Link, keep: bool = False, entropy: Link = entropy) -> None:
-        self._link, self._entropy = link, entropy
+    def __init__(self, link: Link, keep: bool = False) -> None:
+        self._link = link
         self._kept: list[Tensor] | None = [] if keep else None
         self._moments = Moments()
-        self._entropies = ZERO
+        self._entropies = self._votes = ZERO
 
     def add(self, outputs: Tensor) -> None:
         """Take in network outputs before the link, [S, R, outputs]."""
         p = self._link(outputs.double()).cpu()
         self._moments.add(p)
-        self._entropies = self._entropies + self._entropy(p).sum(0)
+        self._entropies = self._entropies + self.entropy(p).sum(0)
+        self._votes = self._votes + self.votes(p)
         if self._kept is not None:
             self._kept.append(p)
 
     def result(self) -> ClassUncertainty:
         """Return what all samples taken in say."""
         mean = self._moments.mean.clamp(0.0, 1.0)
-        predictive, expected = self._entropy(mean), self._entropies / self._moments.count
+        predictive, expected = self.entropy(mean), self._entropies / self._moments.count
         return ClassUncertainty(
             probabilities=mean,
             probabilities_std=self._moments.std,
             predictive_entropy=predictive,
             expected_entropy=expected,
             mutual_information=(predictive - expected).clamp_min(0.0),
+            variation_ratio=self.dissent(self._votes / self._moments.count),
             samples=torch.cat(self._kept).movedim(0, 1) if self._kept else None,
         )
+
+    def entropy(self, p: Tensor) -> Tensor:
+        """Return the entropy of probabilities, [..., K] to [...], in nats."""
+        return entropy(p)
+
+    def votes(self, p: Tensor) -> Tensor:
+        """Return how many samples find each class the likeliest, [S, R, K] to [R, K]."""
+        # As the label is chosen: NumPy's argmax is the first of equals, torch's any of them.
+        chosen = torch.from_numpy(p.numpy().argmax(-1)).T
+        return torch.zeros_like(p[0]).scatter_add_(1, chosen, torch.ones(chosen.shape, dtype=p.dtype))
+
+    def dissent(self, shares: Tensor) -> Tensor:
+        """Return the share of samples that do not say what most do, from the shares of each class, [R, K] to [R]."""
+        return 1.0 - shares.amax(-1)
+
+
+class LabelSamples(ClassSamples):
+    """Takes in samples of several labels: entropies are added up over them, the variation ratio is their mean."""
+
+    def entropy(self, p: Tensor) -> Tensor:
+        """Return the entropies of independent labels, added up, [..., K] to [...], in nats."""
+        return entropy(torch.stack([p, 1.0 - p], dim=-1)).sum(-1)
+
+    def votes(self, p: Tensor) -> Tensor:
+        """Return how many samples say that each label holds, [S, R, K] to [R, K]."""
+        return (p >= THRESHOLD).sum(0).double()
+
+    def dissent(self, shares: Tensor) -> Tensor:
+        """Return the share of samples that do not say what most do, mean over the labels, [R, K] to [R]."""
+        return torch.minimum(shares, 1.0 - shares).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -135,6 +173,19 @@ class ValueUncertainty:
     """[Q, R, C], one after the other."""
     samples: Tensor
     """[R, T, C]"""
+    noise: Tensor | None = None
+    """[R, T, C], standard deviation of the target's own noise around each sample, where it is known."""
+
+    @property
+    def doubts(self) -> dict[str, Tensor]:
+        """How unsure the network is of every row, [R] by name; of several columns the largest."""
+        found = {name: getattr(self, name) for name in VALUE_DOUBTS}
+        return {name: value.amax(-1) for name, value in found.items() if value is not None}
+
+    def share_below(self, y: Tensor) -> Tensor:
+        """Return how likely the predictive distribution finds it to stay below `y`, [R, C]."""
+        noise = None if self.noise is None else self.noise.movedim(1, 0)
+        return share_below(y, self.samples.movedim(1, 0), noise)
 
 
 class ValueSamples:
@@ -167,14 +218,15 @@ class ValueSamples:
         values = self._decode(torch.cat(self._kept).double())
         moments = Moments()
         moments.add(values)
+        spread = None
         if not self._variances:
             noise, total = None, moments.std
             levels = quantiles(values, self._quantiles)
         else:
             variances = torch.cat(self._variances).double()
-            noise = variances.mean(0).sqrt()
+            spread, noise = variances.sqrt(), variances.mean(0).sqrt()
             total = (moments.std.square() + noise.square()).sqrt()
-            levels = mixture_quantiles(values, variances.sqrt(), self._quantiles)
+            levels = mixture_quantiles(values, spread, self._quantiles)
         return ValueUncertainty(
             mean=moments.mean,
             std=total,
@@ -182,36 +234,5 @@ class ValueSamples:
             aleatoric_std=noise,
             quantiles=levels,
             samples=values.movedim(0, 1),
+            noise=None if spread is None else spread.movedim(0, 1),
         )
-
-
-def quantiles(values: Tensor, levels: Sequence[float]) -> Tensor:
-    """Return quantiles along the first axis, [T, ...] to [Q, ...], by linear interpolation between samples.
-
-    Reference: Hyndman and Fan 1996, "Sample Quantiles in Statistical Packages", definition 7.
-    """
-    ordered = values.sort(dim=0).values
-    place = torch.tensor(levels, dtype=torch.float64) * (len(values) - 1)
-    low = place.floor()
-    share = (place - low).view(-1, *[1] * (values.ndim - 1))
-    below, above = ordered[low.long()], ordered[place.ceil().long()]
-    return below + (above - below) * share
-
-
-def mixture_quantiles(means: Tensor, stds: Tensor, levels: Sequence[float]) -> Tensor:
-    """Return quantiles of equal mixtures of normal distributions, [T, ...] each to [Q, ...], by bisection.
-
-    A quantile of a mixture lies between the least and the largest of its parts'. Levels 0 and 1 have none that is
-    finite, and are answered with those a billionth away.
-    """
-    found = []
-    for level in levels:
-        sure = min(max(level, 1e-9), 1.0 - 1e-9)
-        ends = means + stds * torch.special.ndtri(torch.tensor(sure, dtype=means.dtype))
-        low, high = ends.amin(0), ends.amax(0)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            above = torch.special.ndtr((middle - means) / stds).mean(0) >= sure
-            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        found.append((low + high) / 2)
-    return torch.stack(found) if found else means.new_zeros(0, *means.shape[1:])

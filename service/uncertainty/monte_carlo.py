@@ -19,7 +19,7 @@ from torch import Tensor
 
 from service.blocks.noise import set_noise
 from service.network import Network
-from service.predict.noise import SampleNoise, ThreadNoise
+from service.uncertainty.noise import SampleNoise, ThreadNoise
 
 # Measured on a processor with 2 MiB of second-level cache a core.
 CACHE_BYTES = 2 * 1024 * 1024
@@ -77,11 +77,11 @@ class MonteCarlo:
         """Return the outputs of the whole network without noise, [R, K]."""
         return self.network.suffix(chunk.hidden)
 
-    def draws(self, chunk: Chunk, samples: int, seed: int) -> Iterator[Tensor]:
-        """Yield the outputs of thinned networks 0 to T, [S, R, K] at a time."""
+    def draws(self, chunk: Chunk, samples: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+        """Yield the outputs of thinned networks `start` to T, [S, R, K] at a time."""
         rows = chunk.hidden.shape[0]
         size = 1 if rows >= MANY_ROWS else max(1, min(samples, chunk.tile // rows))
-        for first in range(0, samples, size):
+        for first in range(start, samples, size):
             yield self._draw(chunk.hidden, first, min(size, samples - first), seed)
 
     def samples(self, x: Tensor, samples: int, seed: int, tile_bytes: int) -> Tensor:

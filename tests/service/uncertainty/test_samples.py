@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.predict.uncertainty import ClassSamples, Moments, ValueSamples, entropy, quantiles
 from service.randomness import generator
+from service.uncertainty.samples import ClassSamples, LabelSamples, Moments, ValueSamples, entropy, quantiles
 
 
 def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -143,3 +143,35 @@ def test_one_value_has_quantiles_without_spread() -> None:
     found = samples.result()
     assert torch.equal(found.quantiles[0], found.mean) and torch.equal(found.quantiles[1], found.mean)
     assert not found.std.any()
+
+
+def test_the_variation_ratio_is_the_share_outside_of_the_mode() -> None:
+    logits = torch.zeros(5, 2, 3)
+    for sample, winner in enumerate([0, 2, 2, 1, 2]):
+        logits[sample, :, winner] = 4.0
+    logits[:, 1] = torch.tensor([0.0, 9.0, 0.0])
+    for parts in ([5], [2, 3], [1] * 5):
+        samples = ClassSamples(softmax)
+        for part in logits.split(parts):
+            samples.add(part)
+        assert samples.result().variation_ratio.tolist() == pytest.approx([2 / 5, 0.0])
+
+
+def test_labels_are_independent_of_each_other() -> None:
+    p = numbers(12, 4, 3).double().sigmoid()
+    samples = LabelSamples(same)
+    for part in p.split([5, 7]):
+        samples.add(part)
+    found, q = samples.result(), p.numpy()
+    binary = -(q * np.log(q) + (1 - q) * np.log(1 - q))
+    np.testing.assert_allclose(found.expected_entropy, binary.sum(-1).mean(0), rtol=1e-10)
+    votes = (q >= 0.5).mean(0)
+    np.testing.assert_allclose(found.variation_ratio, np.minimum(votes, 1 - votes).mean(-1), rtol=1e-12)
+
+
+def test_doubts_of_several_columns_are_the_largest() -> None:
+    samples = ValueSamples(same, same, (), lambda outputs: torch.full_like(outputs, 4.0))
+    samples.add(numbers(9, 5, 3))
+    found = samples.result()
+    assert set(found.doubts) == {"std", "epistemic_std", "aleatoric_std"}
+    assert torch.equal(found.doubts["std"], found.std.amax(-1)) and (found.doubts["aleatoric_std"] == 2.0).all()

@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from service.predict.monte_carlo import MonteCarlo
-from tests.service.predict.networks import DENSE, MIB, NETWORKS, OUT, TOLERANCE, build, drop, naive, rows_of
+from service.uncertainty.monte_carlo import MonteCarlo
+from tests.service.uncertainty.networks import DENSE, MIB, NETWORKS, OUT, TOLERANCE, build, drop, naive, rows_of
 
 
 @pytest.mark.parametrize("name", NETWORKS)

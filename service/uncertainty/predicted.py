@@ -1,5 +1,6 @@
 """Quantiles that the network itself predicts."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from service.blocks.distribution_losses import Quantile
 from service.blocks.losses import Loss
-from service.predict.uncertainty import Link
+from service.uncertainty.samples import Link
 
 
 @dataclass
@@ -28,6 +29,12 @@ class PredictedQuantiles:
     def keys(self) -> list[str]:
         """The levels as keys of an object."""
         return [str(level) for level in self.loss.levels]
+
+    def passing(self, outputs: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Give samples of outputs on, taking each in."""
+        for part in outputs:
+            self.add(part)
+            yield part
 
     def add(self, outputs: Tensor) -> None:
         """Take in network outputs, [S, R, outputs]."""

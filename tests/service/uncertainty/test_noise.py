@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from service.blocks.noise import keep_mask
-from service.predict.noise import KEPT_VALUES, SampleNoise, ThreadNoise
+from service.uncertainty.noise import KEPT_VALUES, SampleNoise, ThreadNoise
 
 CPU = torch.device("cpu")
 
