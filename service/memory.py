@@ -12,7 +12,7 @@ from service.network import META, PROBE_ROWS, Network
 from service.spec import JobSpec
 
 FLOAT_BYTES = 4
-MIB, GIB = 1 << 20, 1 << 30
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingM
 
 def size_in_words(size: int) -> str:
     """Return a number of bytes as people say it."""
-    return f"{size / GIB:,.1f} GiB" if size >= GIB // 10 else f"{size / MIB:,.1f} MiB"
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB")):
+        if size >= unit // 10:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size / KIB:,.0f} KiB"
 
 
 def _row_bytes(network: Network) -> int:

@@ -165,7 +165,10 @@ def build(
 
 def _affordable(service: Backend, spec: JobSpec, network: Network, shape: Shape, outputs: int, rows: int) -> Plan:
     memory = training_memory(network, spec, rows)
-    batch = spec.training.rows_of_batch(spec.data.split.training_rows(rows))
+    training = spec.data.split.training_rows(rows)
+    batch = spec.training.rows_of_batch(training)
+    if rows:  # no batch is larger than the data
+        batch = min(batch, training)
     problem = memory.problem(spec, batch, service.settings.memory_of_a_job) or _lonely(spec, network, batch)
     if problem is not None:
         raise InvalidSpec([problem])

@@ -6,6 +6,8 @@ import pytest
 from service.settings import Settings
 
 LIMIT = 1000
+ROWS = b"a,b,c,target\n" + b"".join(b"%d,%d,3,%d\n" % (i, i % 7, i % 3) for i in range(30_000))
+"""Thirty thousand rows of three numbers and three classes."""
 
 
 @pytest.fixture
@@ -98,9 +100,9 @@ def tight(settings: Settings, serving: Any) -> Iterator[Any]:
     ],
 )
 def test_what_would_not_fit_into_memory_is_refused_before_it_is_queued(
-    tight: Any, layer: dict[str, Any], training: dict[str, Any], path: str, iris_csv: bytes
+    tight: Any, layer: dict[str, Any], training: dict[str, Any], path: str
 ) -> None:
-    spec = tight.spec(tight.upload(iris_csv)["id"], training=training)
+    spec = tight.spec(tight.upload(ROWS)["id"], training=training)
     spec["network"] = {"layers": [layer, {"type": "dense", "units": "auto"}]}
     for url in ("/v1/jobs", "/v1/networks/validate"):
         answer = tight.client.post(url, json=spec)
@@ -110,8 +112,13 @@ def test_what_would_not_fit_into_memory_is_refused_before_it_is_queued(
     assert tight.client.get("/v1/jobs").json()["data"] == []
 
 
-def test_a_batch_as_large_as_the_answer_allows_is_taken(tight: Any, iris_csv: bytes) -> None:
-    spec = tight.spec(tight.upload(iris_csv)["id"], training={"batch_size": 100_000})
+def test_a_batch_is_no_larger_than_the_data(tight: Any, iris_csv: bytes) -> None:
+    spec = tight.spec(tight.upload(iris_csv)["id"], training={"batch_size": 1_000_000})
+    assert tight.client.post("/v1/jobs", json=spec).status_code == 202
+
+
+def test_a_batch_as_large_as_the_answer_allows_is_taken(tight: Any) -> None:
+    spec = tight.spec(tight.upload(ROWS)["id"], training={"batch_size": 100_000})
     allowed = tight.client.post("/v1/jobs", json=spec).json()["errors"][0]["allowed"]
     spec["training"]["batch_size"] = int(allowed.removeprefix("at most ").replace(",", ""))
     assert tight.client.post("/v1/jobs", json=spec).status_code == 202
