@@ -47,17 +47,17 @@ class NetworkSpec(Strict):
 class RegularizationSpec(Strict):
     """What keeps the whole network from overfitting."""
 
-    l1: Annotated[float, Field(ge=0)] = 0.0
+    l1: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Penalty on the absolute values of every kernel that has no regularizer of its own."""
-    l2: Annotated[float, Field(ge=0)] = 0.0
+    l2: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Penalty on the squares of every kernel that has no regularizer of its own."""
-    max_norm: Annotated[float, Field(gt=0)] | None = None
+    max_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Largest norm of the weights into a unit, for every kernel that has no constraint of its own."""
     early_stopping: EarlyStopping | None = None
     """Stop when a metric no longer gets better; default: train all epochs."""
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Scale the gradient down to this Euclidean norm when it is larger."""
-    clip_value: Annotated[float, Field(gt=0)] | None = None
+    clip_value: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Cut every number of the gradient off at this size, before `clip_norm`."""
     mixing: AnyMixing | None = None
     """Train on mixtures of two rows; default: on rows as they are."""
@@ -124,15 +124,15 @@ class TrainingSpec(Strict):
     """Arithmetic of the step; "auto" is float32."""
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Also store `batch_loss` and `learning_rate` every so many steps."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] | None = None
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] | None = None
     """Seconds between checkpoints; default: the server's setting; 0: at every epoch's end."""
     checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
     """Also store a checkpoint after every so many steps."""
     keep_every_epochs: Annotated[int, Field(ge=1)] | None = None
     """Store a checkpoint at the end of every so many epochs and keep it; others go when a later one is there."""
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Longest time that one attempt may train; one that needs longer stores a checkpoint and fails."""
-    max_step_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_step_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Longest time that one step may take; a longer one fails the job."""
 
     def rows_of_batch(self, rows: int) -> int:

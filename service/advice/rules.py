@@ -1,6 +1,7 @@
 """What a rule is: a generator function with a docstring and a source; its code is its name."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -41,10 +42,14 @@ class Rule:
     find: Find
 
     def advice(self, view: View) -> Iterator[Advice]:
-        """Return what is to be said of a specification: of every place once, whatever layers share it."""
+        """Return what is to be said of a specification: of every place once, whatever layers share it.
+
+        Numbers at the end of what a float holds are not advised on: no rule of the trade is about them.
+        """
         said: dict[str, Advice] = {}
-        for found in self.find(view):
-            said.setdefault(found.path, Advice(self.code, found.path, found.reason, self.source, found.mend))
+        with suppress(ArithmeticError):
+            for found in self.find(view):
+                said.setdefault(found.path, Advice(self.code, found.path, found.reason, self.source, found.mend))
         return iter(said.values())
 
 

@@ -49,7 +49,7 @@ class Normal(Initializer):
     type: Literal["normal"] = "normal"
     mean: float = 0.0
     """Mean."""
-    std: Annotated[float, Field(gt=0)] = 0.05
+    std: Annotated[float, Field(gt=0, le=1e6)] = 0.05
     """Standard deviation."""
 
     def fill(self, weight: Tensor, generator: torch.Generator) -> None:
@@ -91,7 +91,7 @@ class TruncatedNormal(Initializer):
     type: Literal["truncated_normal"] = "truncated_normal"
     mean: float = 0.0
     """Mean."""
-    std: Annotated[float, Field(gt=0)] = 0.05
+    std: Annotated[float, Field(gt=0, le=1e6)] = 0.05
     """Standard deviation before truncation; what is left has 0.88 times as much."""
 
     def fill(self, weight: Tensor, generator: torch.Generator) -> None:
@@ -108,7 +108,7 @@ class Orthogonal(Initializer):
     """
 
     type: Literal["orthogonal"] = "orthogonal"
-    gain: Annotated[float, Field(gt=0)] = 1.0
+    gain: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Factor."""
 
     def fill(self, weight: Tensor, generator: torch.Generator) -> None:

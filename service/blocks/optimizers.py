@@ -121,7 +121,7 @@ class Adagrad(Optimizer):
     type: Literal["adagrad"] = "adagrad"
     learning_rate: Annotated[float, Field(gt=0, le=1e9)] = 0.01
     """Step size before the schedule."""
-    initial_accumulator: Annotated[float, Field(ge=0)] = 0.0
+    initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Value the sums of squares start from."""
     epsilon: Epsilon = 1e-7
     """Added to the root, against division by zero."""

@@ -20,7 +20,7 @@ class ReduceOnPlateau(Schedule):
     """Factor of each drop."""
     patience: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Epochs without improvement before a drop."""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0001
+    min_delta: Annotated[float, Field(ge=0, le=1e6)] = 0.0001
     """Smallest change that counts as an improvement."""
     cooldown: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Epochs after a drop in which none are counted."""

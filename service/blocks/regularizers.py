@@ -18,13 +18,13 @@ class Regularizer(Strict):
     Glorot, Bordes and Bengio 2011, "Deep Sparse Rectifier Neural Networks", section 3.3, for activity.
     """
 
-    l1: Annotated[float, Field(ge=0)] = 0.0
+    l1: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Weight of the sum of absolute values."""
-    l2: Annotated[float, Field(ge=0)] = 0.0
+    l2: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Weight of the sum of squares (not halved)."""
-    activity_l1: Annotated[float, Field(ge=0)] = 0.0
+    activity_l1: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Weight of the sum of the absolute outputs of a row; it makes outputs sparse."""
-    activity_l2: Annotated[float, Field(ge=0)] = 0.0
+    activity_l2: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Weight of the sum of the squared outputs of a row."""
 
     @property
@@ -58,7 +58,7 @@ def _elastic(values: Tensor, l1: float, l2: float) -> Tensor:
 class Constraint(Strict):
     """What a kernel is projected onto after every step."""
 
-    max_norm: Annotated[float, Field(gt=0)] | None = None
+    max_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Largest Euclidean norm of the weights into one unit (Srivastava et al. 2014, "Dropout", section 5.1)."""
     unit_norm: bool = False
     """Keep the Euclidean norm of the weights into one unit at 1 (Salimans and Kingma 2016, section 2, with g = 1)."""
@@ -97,5 +97,5 @@ class EarlyStopping(Strict):
     """`loss`, a metric's name, or either with `val_` in front for the validation rows."""
     patience: Annotated[int, Field(ge=1)] = 10
     """Epochs without improvement before training stops."""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Smallest change that counts as an improvement."""

@@ -126,7 +126,7 @@ class VarianceScaling(VarianceScaled):
     """
 
     type: Literal["variance_scaling"] = "variance_scaling"
-    scale: Annotated[float, Field(gt=0)] = 1.0
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """What is divided."""
     mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
     """What divides."""

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from service.blocks.base import Block, OneOf
 
-Epochs = Annotated[float, Field(gt=0)]
+MOST_EPOCHS = 1_000_000
+Epochs = Annotated[float, Field(gt=0, le=MOST_EPOCHS)]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Schedule(Block):
     """How the learning rate changes while training goes on."""
 
     family = "schedule"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=MOST_EPOCHS)] = 0.0
     """Epochs over which the rate first rises linearly from near zero."""
 
     def curve(self, step: int, horizon: Horizon) -> float:
@@ -111,7 +112,7 @@ class InverseTimeSchedule(Schedule):
     """
 
     type: Literal["inverse_time"] = "inverse_time"
-    decay: Annotated[float, Field(gt=0)] = 0.1
+    decay: Annotated[float, Field(gt=0, le=1e6)] = 0.1
     """What an epoch adds to the divisor."""
 
     def curve(self, step: int, horizon: Horizon) -> float:

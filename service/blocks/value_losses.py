@@ -57,7 +57,7 @@ class Huber(RegressionLoss):
     """
 
     type: Literal["huber"] = "huber"
-    delta: Annotated[float, Field(gt=0)] = 1.0
+    delta: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Error from which the loss grows linearly, in units of the (scaled) target."""
 
     def per_value(self, output: Tensor, target: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class SmoothL1(RegressionLoss):
     """
 
     type: Literal["smooth_l1"] = "smooth_l1"
-    beta: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Error from which the loss grows linearly, in units of the (scaled) target."""
 
     def per_value(self, output: Tensor, target: Tensor) -> Tensor:
