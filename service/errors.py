@@ -16,6 +16,7 @@ TrainyardError                      500 internal_error
 |-- TooLarge                        413 too_large
 |-- UnsupportedMediaType            415 unsupported_media_type
 |-- Unavailable                     503 unavailable
+|   `-- Overloaded                  503 overloaded
 |-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
 |-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
 `-- TrainingFailed                  (kept on the job, never an HTTP answer)
@@ -160,6 +161,12 @@ class Unavailable(TrainyardError):
 
     status = 503
     code = "unavailable"
+
+
+class Overloaded(Unavailable):
+    """More is being asked than this server can answer in time; try again in a moment."""
+
+    code = "overloaded"
 
 
 class CorruptBlob(TrainyardError):

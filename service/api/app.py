@@ -11,7 +11,20 @@ from types import FrameType
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import blocks, datasets, health, job_commands, job_records, jobs, models, networks, openapi, problems
+from service.api import (
+    aliases,
+    blocks,
+    datasets,
+    health,
+    job_commands,
+    job_records,
+    jobs,
+    models,
+    networks,
+    openapi,
+    predictions,
+    problems,
+)
 from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
@@ -19,6 +32,8 @@ from service.api.head import Head
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
+from service.predict.admission import Admission
+from service.predict.batching import Batcher
 from service.predict.cache import ModelCache
 from service.predict.messages import PredictRequest
 from service.queue import Queue
@@ -45,6 +60,7 @@ TAGS = [
     {"name": "service", "description": "The service itself."},
 ]
 ROUTERS = (
+    predictions.router,  # routes are tried one by one, and this is the one that is in a hurry
     datasets.router,
     networks.router,
     blocks.router,
@@ -52,6 +68,7 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    aliases.router,
     health.router,
 )
 
@@ -118,11 +135,15 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     remove_stale(folder)
     store = open_store(settings.effective_database_url)
     queue = Queue(settings.effective_broker_url)
-    backend = Backend(settings, store, queue, ModelCache(store, settings.model_cache_bytes), asyncio.Event())
+    held = ModelCache(store, settings.model_cache_bytes)
+    batcher = Batcher(held, settings)
+    admission = Admission(settings.max_predictions, settings.max_predictions_bytes)
+    backend = Backend(settings, store, queue, held, batcher, admission, asyncio.Event())
     reconciler = Reconciler(store, queue, settings)
     with ExitStack() as stack:
         stack.callback(store.dispose)
         stack.callback(queue.close)
+        stack.callback(batcher.close)
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from service.errors import InvalidInput, Problem, TooLarge, UnsupportedMediaType
+from service.predict.admission import Admission
+from service.predict.batching import Batcher
 from service.predict.cache import ModelCache
 from service.queue import Queue
 from service.settings import Settings
@@ -23,6 +25,8 @@ class Backend:
     store: Store
     queue: Queue
     models: ModelCache
+    batcher: Batcher
+    admission: Admission
     closing: asyncio.Event
     """Set as soon as the server begins to shut down: open streams end then."""
 

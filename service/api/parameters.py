@@ -9,6 +9,13 @@ ID = "[0-9a-hjkmnp-tv-z]{26}$"
 DatasetId = Annotated[str, Path(pattern=f"^ds_{ID}", description="Id of the data set.")]
 JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
 ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
+PART = r"[^/@\x00-\x1f\x7f]"
+"""A character of an alias: no end of a path, no second @, nothing that cannot be seen."""
+ALIAS = rf"^{PART}{{1,200}}@{PART}{{1,64}}$"
+MODEL_REFERENCE = rf"^(mdl_[0-9a-hjkmnp-tv-z]{{26}}|{PART}{{1,200}}@{PART}{{1,64}})$"
+ModelReference = Annotated[
+    str, Path(pattern=MODEL_REFERENCE, description="Id of the model, or an alias that leads to it: NAME@ALIAS.")
+]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"

@@ -88,7 +88,7 @@ def _check_limits(request: PredictRequest, samples: int, values: int, settings: 
 
 
 def _check_tokens(loaded: LoadedModel, x: Tensor) -> None:
-    if (found := foreign_token(loaded.monte_carlo.network, x)) is not None:
+    if loaded.takes_tokens and (found := foreign_token(loaded.monte_carlo.network, x)) is not None:
         row, value, tokens = found
         message = "holds a number that is no token id of this model"
         raise InvalidRows([Problem(f"rows[{row}]", message, value, f"whole numbers from 0 to {tokens - 1}")])

@@ -54,6 +54,10 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("delete", "/v1/models/{model_id}"),
         ("post", "/v1/models/{model_id}/predict"),
         ("get", "/v1/models/{model_id}/weights"),
+        ("get", "/v1/models/{model_id}/aliases"),
+        ("put", "/v1/models/{model_id}/aliases/{alias}"),
+        ("delete", "/v1/models/{model_id}/aliases/{alias}"),
+        ("get", "/v1/aliases"),
     }
 
 
