@@ -29,6 +29,8 @@ from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
+from service.api.inference import routes as inference
+from service.api.inference.messages import InferRequest
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
@@ -57,6 +59,7 @@ TAGS = [
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "inference protocol", "description": "The Open Inference Protocol 2, for KServe's and Triton's clients."},
     {"name": "service", "description": "The service itself."},
 ]
 ROUTERS = (
@@ -69,6 +72,8 @@ ROUTERS = (
     job_records.router,
     models.router,
     aliases.router,
+    inference.router,
+    inference.direct,
     health.router,
 )
 
@@ -89,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
-    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, networks.CheckRequest, ExtendRequest)
+    openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, InferRequest, networks.CheckRequest, ExtendRequest)
     app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app

@@ -64,6 +64,17 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than the {limit:,} bytes that are accepted here.")
 
 
+def check_size(request: Request, limit: int) -> None:
+    """Refuse at once a body that says itself that it is too large.
+
+    Raises:
+        TooLarge: Content-Length is above `limit`.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:19]) > limit:
+        raise too_large(limit)
+
+
 def check_length(request: Request, limit: int) -> None:
     """Refuse at once a body that says itself that it is too large, or that is compressed.
 
@@ -71,9 +82,7 @@ def check_length(request: Request, limit: int) -> None:
         TooLarge: Content-Length is above `limit`.
         UnsupportedMediaType: The body has a Content-Encoding.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:19]) > limit:
-        raise too_large(limit)
+    check_size(request, limit)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("Compressed bodies are not read; send the body without Content-Encoding.")
 

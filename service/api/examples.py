@@ -46,6 +46,19 @@ PREDICTIONS: dict[str, object] = {
     "arrays": {"rows": [[13.2, 1.05], [12.4, 0.98]], "mc_samples": 0},
     "samples": {"rows": [[13.2, 1.05]], "return_samples": True, "quantiles": [0.05, 0.5, 0.95]},
 }
+INFERENCES: dict[str, object] = {
+    "all columns in one tensor": {
+        "inputs": [{"name": "input", "shape": [2, 2], "datatype": "FP64", "data": [[13.2, 1.05], [12.4, 0.98]]}],
+        "parameters": {"mc_samples": 50, "seed": 1},
+    },
+    "a tensor for each column": {
+        "inputs": [
+            {"name": "alcohol", "shape": [2], "datatype": "FP32", "data": [13.2, 12.4]},
+            {"name": "hue", "shape": [2], "datatype": "FP32", "data": [1.05, None]},
+        ],
+        "outputs": [{"name": "label"}, {"name": "probabilities"}],
+    },
+}
 CHECKS: dict[str, object] = {
     "a whole specification": {"spec": SPECS["classification"]},
     "without data": {

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.binary import BINARY, MEDIA_TYPE, accepted, safetensors_of
 from service.api.bodies import read_json
 from service.api.deps import Service, check_json, check_length
 from service.api.direct import Direct
@@ -20,9 +21,11 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Direct)
 
 @dataclass(frozen=True)
 class JsonQuestion:
-    """A body of JSON, and the answer as JSON."""
+    """A body of JSON, and the answer as JSON or bytes."""
 
     body: bytes
+    binary: bool = False
+    """Whether the answer is to be a safetensors file."""
 
     def read(self, loaded: LoadedModel) -> PredictRequest:
         """Return the request."""
@@ -30,14 +33,14 @@ class JsonQuestion:
 
     def write(self, loaded: LoadedModel, answer: PredictAnswer) -> bytes:
         """Return the answer."""
-        return answer.encode()
+        return safetensors_of(loaded, answer) if self.binary else answer.encode()
 
 
 @router.post(
     "/{model_id}/predict",
     summary="Predict with uncertainty",
     response_model=PredictAnswer,
-    responses=errors(*BODY_ERRORS, NotFound, InvalidInput, InvalidRows, Overloaded),
+    responses=BINARY | errors(*BODY_ERRORS, NotFound, InvalidInput, InvalidRows, Overloaded),
     openapi_extra=json_request(PredictRequest, "The rows, and how to ask the network how sure it is.", PREDICTIONS),
 )
 async def predict_rows(request: Request, service: Service, model_id: ModelReference) -> Response:
@@ -48,5 +51,6 @@ async def predict_rows(request: Request, service: Service, model_id: ModelRefere
     """
     check_json(request.headers.get("content-type"))
     check_length(request, service.settings.max_json_bytes)
-    answer = await ask(request, service, model_id, JsonQuestion)
-    return Response(answer, media_type="application/json")
+    binary = accepted(request.headers.get("accept"))
+    answer = await ask(request, service, model_id, lambda body: JsonQuestion(body, binary))
+    return Response(answer, media_type=MEDIA_TYPE if binary else "application/json")

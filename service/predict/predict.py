@@ -31,7 +31,7 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     layers = loaded.monte_carlo.stochastic_layers
     samples = request.mc_samples if layers else 0
     # The one pass without noise is no sample: with none asked for there is nothing to keep.
-    answers = _answers(loaded, request, keep=request.return_samples and samples > 0)
+    answers = answers_of(loaded, request, keep=request.return_samples and samples > 0)
     _check_limits(request, samples, answers.values, settings)
     _use_threads(settings.predict_threads)
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
@@ -53,7 +53,8 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     )
 
 
-def _answers(loaded: LoadedModel, request: PredictRequest, keep: bool) -> Answers:
+def answers_of(loaded: LoadedModel, request: PredictRequest, keep: bool) -> Answers:
+    """Return how outputs become predictions."""
     loss, target = loaded.spec.loss, loaded.target
     if target.task == "multi_label":
         return LabelAnswers(loss, target.labels, keep)

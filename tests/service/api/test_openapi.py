@@ -58,6 +58,12 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("put", "/v1/models/{model_id}/aliases/{alias}"),
         ("delete", "/v1/models/{model_id}/aliases/{alias}"),
         ("get", "/v1/aliases"),
+        *(("get", f"/v2{path}") for path in ("", "/health/live", "/health/ready")),
+        ("post", "/v2/repository/index"),
+        *(("get", f"/v2/models/{{model_id}}{path}") for path in ("", "/ready", "/config")),
+        *(("get", f"/v2/models/{{model_id}}/versions/{{version}}{path}") for path in ("", "/ready", "/config")),
+        ("post", "/v2/models/{model_id}/infer"),
+        ("post", "/v2/models/{model_id}/versions/{version}/infer"),
     }
 
 
@@ -106,6 +112,8 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
+        "/v2/models/{model_id}/infer",
+        "/v2/models/{model_id}/versions/{version}/infer",
     }
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
     for path in set(bodies) - {"/v1/datasets"}:
@@ -114,7 +122,19 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
 
 def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("Job", "Dataset", "Model", "Problem", "InvalidValue", "NetworkCheck", "Event", "Metric", "JobSpec"):
+    for name in (
+        "Job",
+        "Dataset",
+        "Model",
+        "Problem",
+        "InvalidValue",
+        "NetworkCheck",
+        "Event",
+        "Metric",
+        "JobSpec",
+        "Alias",
+        "InferRequest",
+    ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"
 

@@ -23,7 +23,8 @@ enabled = false
 [[operations]]
 include-name = [
     "POST /v1/datasets", "POST /v1/jobs", "POST /v1/networks/validate", "POST /v1/models/{model_id}/predict",
-    "POST /v1/jobs/{job_id}/extend",
+    "POST /v1/jobs/{job_id}/extend", "PUT /v1/models/{model_id}/aliases/{alias}",
+    "POST /v2/models/{model_id}/infer", "POST /v2/models/{model_id}/versions/{version}/infer",
 ]
 checks.positive_data_acceptance.enabled = false
 """
