@@ -16,13 +16,14 @@ import argparse
 import json
 import os
 import selectors
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -40,6 +41,7 @@ GENERATORS = 1
 """Processes that make the load, so that none of them is what is measured."""
 PEERS = Path(__file__).parent / "peers"
 START_SECONDS = 60.0
+STOP_SECONDS = 5.0
 WARM_UP_SECONDS = 1.0
 
 
@@ -91,7 +93,10 @@ def peer(name: str, title: str) -> Iterator[Contestant]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, str(PEERS / f"{name}.py"), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=end_with(os.getpid()))
+    # A session of its own, as ours has: on a busy machine Linux may divide the processors by session.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with(os.getpid())
+    )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _listens(port):
@@ -101,6 +106,10 @@ def peer(name: str, title: str) -> Iterator[Contestant]:
         yield Contestant(title, port, request("/predict", {"rows": [ROW]}))
     finally:
         process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # LitServe leaves processes of its own behind
         process.wait()
 
 

@@ -31,6 +31,7 @@ from service.api.extension import ExtendRequest
 from service.api.head import Head
 from service.api.inference import routes as inference
 from service.api.inference.messages import InferRequest
+from service.api.shortcut import Shortcut
 from service.api.upload import remove_stale
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
@@ -63,7 +64,6 @@ TAGS = [
     {"name": "service", "description": "The service itself."},
 ]
 ROUTERS = (
-    predictions.router,  # routes are tried one by one, and this is the one that is in a hurry
     datasets.router,
     networks.router,
     blocks.router,
@@ -71,9 +71,9 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    predictions.router,
     aliases.router,
     inference.router,
-    inference.direct,
     health.router,
 )
 
@@ -95,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
     openapi.install(app, jobs.JobRequest, JobSpec, PredictRequest, InferRequest, networks.CheckRequest, ExtendRequest)
+    app.add_middleware(Shortcut)
     app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service.api.binary import BINARY, MEDIA_TYPE, accepted, safetensors_of
 from service.api.bodies import read_json
-from service.api.deps import Service, check_json, check_length
-from service.api.direct import Direct
+from service.api.deps import Service, check_json, check_length, known_query
 from service.api.examples import PREDICTIONS
 from service.api.openapi import BODY_ERRORS, errors, json_request
 from service.api.parameters import ModelReference
@@ -16,7 +15,7 @@ from service.errors import InvalidInput, InvalidRows, NotFound, Overloaded
 from service.predict.cache import LoadedModel
 from service.predict.messages import PredictAnswer, PredictRequest
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Direct)
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(known_query)])
 
 
 @dataclass(frozen=True)

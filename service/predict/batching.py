@@ -95,10 +95,33 @@ class Batcher:
                 self._arrival.notify_all()
                 return
             self._lines[reference] = deque([asked])
-        self._light.submit(self._turn, reference)
+        self._light.submit(self._turns, reference)
+
+    def _turns(self, reference: str) -> None:
+        """Answer a line batch by batch, until it is empty or other lines are to have their turn."""
+        while True:
+            self._turn(reference)
+            if not self._left(reference):
+                return
+            self._wait(reference)
+            if self._others():
+                self._light.submit(self._turns, reference)
+                return
+
+    def _left(self, reference: str) -> bool:
+        """Return whether anybody stands in a line; one that is empty is gone."""
+        with self._lock:
+            if not self._lines[reference]:
+                del self._lines[reference]
+                return False
+            return True
+
+    def _others(self) -> bool:
+        with self._lock:
+            return len(self._lines) > 1
 
     def _turn(self, reference: str) -> None:
-        """Answer one batch of a line, and see to it that the rest has its turn."""
+        """Answer one batch of a line."""
         # Only those who came before the alias was looked up: it may have been moved before the others came.
         present = self._present(reference)
         try:
@@ -106,22 +129,11 @@ class Batcher:
         except Exception as error:
             outcomes = [(asked, error) for asked in self._take(reference, present)]
         _deliver(outcomes)
-        self._go_on(reference)
-
-    def _go_on(self, reference: str) -> None:
-        with self._lock:
-            if not self._lines[reference]:
-                del self._lines[reference]
-                return
-        self._light.submit(self._turn_in_company, reference)
-
-    def _turn_in_company(self, reference: str) -> None:
-        """Take a turn after another one, having given those in line some time to become more."""
-        if self._settings.predict_wait_seconds:
-            self._wait(reference)
-        self._turn(reference)
 
     def _wait(self, reference: str) -> None:
+        """Give those in line time to become more, where they have company already."""
+        if not self._settings.predict_wait_seconds:
+            return
         with self._arrival:
             line = self._lines[reference]
             end = line[0].at + self._settings.predict_wait_seconds

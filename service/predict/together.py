@@ -1,6 +1,7 @@
 """Several requests to one model answered in one pass, each as if it had been alone."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import orjson
 
@@ -12,6 +13,11 @@ from service.settings import Settings
 
 LIGHT_TILES = 16
 """Tiles of Monte-Carlo work up to which others may wait for a request: some tens of milliseconds for small networks."""
+
+OPTIONS = [name for name in PredictRequest.model_fields if name != "rows"]
+"""In what requests must agree to be run as one."""
+SHARED = [name for name in PredictAnswer.model_fields if name != "predictions"]
+"""What the answers of requests that ran as one have in common."""
 
 Outcome = PredictAnswer | TrainyardError
 """What becomes of a request."""
@@ -44,7 +50,8 @@ def _alike(requests: Sequence[PredictRequest]) -> list[list[int]]:
         return [[0]]
     groups: dict[bytes, list[int]] = {}
     for place, request in enumerate(requests):
-        groups.setdefault(orjson.dumps(request.model_dump(exclude={"rows"})), []).append(place)
+        # As text, since 1 and 1.0 are one number and two keys of an answer.
+        groups.setdefault(orjson.dumps([getattr(request, name) for name in OPTIONS]), []).append(place)
     return list(groups.values())
 
 
@@ -57,12 +64,12 @@ def _as_one(loaded: LoadedModel, requests: Sequence[PredictRequest], settings: S
     except TrainyardError:
         # Bad rows of one are no matter of the others, and limits are for every request by itself.
         return [_alone(loaded, request, settings) for request in requests]
-    parts, start = [], 0
-    for request in requests:
-        end = start + len(request.rows)
-        parts.append(whole.model_copy(update={"predictions": whole.predictions[start:end]}))
-        start = end
-    return list(parts)
+    rest = {name: getattr(whole, name) for name in SHARED}
+    ends = list(accumulate(len(request.rows) for request in requests))
+    return [
+        PredictAnswer.model_construct(predictions=whole.predictions[start:end], **rest)
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 def _alone(loaded: LoadedModel, request: PredictRequest, settings: Settings) -> Outcome:

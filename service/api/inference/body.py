@@ -24,20 +24,16 @@ class Body:
     """Bytes of JSON before the tensors; None: everything is JSON."""
 
     @classmethod
-    def of(cls, content: bytes, headers: Mapping[str, str]) -> "Body":
+    def of(cls, content: bytes, headers: Mapping[str, str], header_length: int | None) -> "Body":
         """Return the body of a request.
 
         Raises:
             UnsupportedMediaType: It is compressed in another way than gzip and deflate.
-            MalformedRequest: The length of the JSON is no number.
         """
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip", "deflate"):
             raise UnsupportedMediaType(f"Send the body as it is, or by gzip or deflate, not {encoding[:100]!r}.")
-        length = headers.get(HEADER_LENGTH)
-        if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 19):
-            raise MalformedRequest(f"{HEADER_LENGTH} must be a whole number of bytes, not {length[:100]!r}.")
-        return cls(content, encoding, None if length is None else int(length))
+        return cls(content, encoding, header_length)
 
     def unpacked(self, limit: int) -> bytes:
         """Return the bytes as they were before they were compressed.
@@ -68,7 +64,9 @@ def read(content: bytes, header_length: int | None) -> tuple[InferRequest, dict[
         InvalidInput: The request is not as the protocol has it, or a tensor not as it is described.
     """
     if header_length is not None and header_length > len(content):
-        raise MalformedRequest(f"{HEADER_LENGTH} is {header_length:,}, but the body has only {len(content):,} bytes.")
+        raise MalformedRequest(
+            f"{HEADER_LENGTH} says {str(header_length)[:20]}, but the body has only {len(content):,} bytes."
+        )
     request = read_json(content if header_length is None else content[:header_length], InferRequest)
     rest = b"" if header_length is None else content[header_length:]
     tensors: dict[str, Tensor] = {}

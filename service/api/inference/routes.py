@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from service.api.deps import Service, check_size, known_query
-from service.api.direct import Direct
 from service.api.examples import INFERENCES
 from service.api.health import VERSION as SERVER_VERSION
 from service.api.inference.body import HEADER_LENGTH, Body
@@ -48,7 +47,6 @@ VERSIONED = [Depends(known_version)]
 BODY = json_request(InferRequest, "Rows as tensors.", INFERENCES)
 
 router = APIRouter(prefix="/v2", tags=["inference protocol"], dependencies=[Depends(known_query)])
-direct = APIRouter(prefix="/v2", tags=["inference protocol"], route_class=Direct)
 
 
 @router.get("/health/live", summary="Is the server alive?", responses=errors(InvalidInput))
@@ -123,7 +121,7 @@ def get_metadata(service: Service, model_id: ModelReference) -> ModelMetadata:
     return metadata(model_id, service.models.find(model_id))
 
 
-@direct.post(
+@router.post(
     f"{MODEL}/infer",
     summary="Predict with uncertainty, from tensors to tensors",
     response_model=InferResponse,
@@ -142,13 +140,13 @@ async def infer(
     check_size(request, limit)
 
     def question(content: bytes) -> InferQuestion:
-        return InferQuestion(model_id, Body.of(content, request.headers), limit)
+        return InferQuestion(model_id, Body.of(content, request.headers, header_length), limit)
 
     answer = await ask(request, service, model_id, question)
     return Response(answer.content, headers=answer.headers)
 
 
-@direct.post(
+@router.post(
     f"{MODEL_VERSION}/infer",
     summary="Predict with a version of a model",
     response_model=InferResponse,
@@ -159,6 +157,4 @@ async def infer_with_version(
     request: Request, service: Service, model_id: ModelReference, version: Version, header_length: HeaderLength = None
 ) -> Response:
     """Predict with a version of a model, of which there is only "1"."""
-    if version != VERSION:
-        raise NotFound(f"The model {model_id} has no version {version[:100]!r}, only {VERSION}.")
-    return await infer(request, service, model_id)
+    return await infer(request, service, model_id, header_length)

@@ -146,9 +146,10 @@ def test_samples_come_as_bytes(flowers: tuple[Any, str]) -> None:
     )
     about = metadata(answer.content)
     assert about["label"] == [row["label"] for row in expected["predictions"]]
-    assert about["probabilities.names"] == ["setosa", "versicolor", "virginica"]
+    assert about["names"]["probabilities"] == ["setosa", "versicolor", "virginica"]
     assert (about["mc_samples"], about["seed"], about["note"]) == (9, 2, None)
     assert about["stochastic_layers"] == ["dropout_1"]
+    assert api.client.post(f"/v1/models/{model}/predict", json=body, headers=OCTETS).content == answer.content
 
 
 def test_values_come_as_bytes_of_their_own_precision(sqlite_api: Any, diabetes_csv: bytes) -> None:
@@ -171,7 +172,8 @@ def test_bytes_are_for_those_who_ask_for_them_alone(flowers: tuple[Any, str]) ->
 
 
 def metadata(content: bytes) -> dict[str, Any]:
-    """The metadata of a safetensors file, each read as JSON."""
+    """What the metadata of a safetensors file say of the answer."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    return {name: json.loads(text) for name, text in header["__metadata__"].items()}
+    found: dict[str, Any] = json.loads(header["__metadata__"]["answer"])
+    return found

@@ -213,7 +213,7 @@ def test_it_is_told_why_not(triton: Any, flowers: Any) -> None:
         triton.infer(flowers.id, inputs({"input": FLOWERS}), parameters={"mc_sample": 3})
     with pytest.raises(TritonError, match=r"\[404\] There is no alias no@body"):
         triton.infer("no@body", inputs({"input": FLOWERS}))
-    with pytest.raises(TritonError, match=r"\[404\] There is no model 'resnet'"):
+    with pytest.raises(TritonError, match=r"\[404\] There is nothing with the id .resnet."):
         triton.infer("resnet", inputs({"input": FLOWERS}))
     with pytest.raises(TritonError, match=r"\[404\]"):
         triton.get_model_metadata("resnet")
