@@ -8,7 +8,6 @@ from alembic import context
 from sqlalchemy import Connection
 
 from service.settings import Settings
-from service.store import webhook_tables  # noqa: F401 - its tables are part of the schema
 from service.store.engine import open_store
 from service.store.tables import Table
 

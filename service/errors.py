@@ -18,6 +18,7 @@ TrainyardError                      500 internal_error
 |-- UnsupportedMediaType            415 unsupported_media_type
 |-- QueueFull                       429 queue_full
 |-- Unavailable                     503 unavailable
+|   `-- Overloaded                  503 overloaded
 |-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
 |-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
 `-- TrainingFailed                  (kept on the job, never an HTTP answer)
@@ -180,6 +181,12 @@ class Unavailable(TrainyardError):
     status = 503
     code = "unavailable"
     retry_after = 2
+
+
+class Overloaded(Unavailable):
+    """More is being asked than this server can answer in time; try again in a moment."""
+
+    code = "overloaded"
 
 
 class CorruptBlob(TrainyardError):

@@ -53,6 +53,16 @@ class Settings(BaseSettings):
     )
     max_answer_values: int = Field(5_000_000, gt=0, description="Most single samples in one predict answer.")
     predict_tile_bytes: int = Field(64 * MIB, ge=MIB, description="Memory for one tile of Monte-Carlo activations.")
+    predict_batch_rows: int = Field(
+        256, ge=1, description="Most rows that predict requests which come together are run in; 1: each runs alone."
+    )
+    predict_wait_seconds: float = Field(
+        0.0, ge=0, le=1, description="How long requests that wait for a busy model anyway may wait for more company."
+    )
+    max_predictions: int = Field(512, ge=1, description="Most predict requests in progress; more are answered 503.")
+    max_predictions_bytes: int = Field(
+        256 * MIB, gt=0, description="Most bytes that the bodies of these requests may take together."
+    )
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
     predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")
 

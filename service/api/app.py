@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from service.api import (
+    aliases,
     blocks,
     datasets,
     evaluation,
@@ -22,6 +23,7 @@ from service.api import (
     models,
     networks,
     openapi,
+    predictions,
     problems,
     webhooks,
     weights,
@@ -30,9 +32,14 @@ from service.api.access import Access
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
+from service.api.inference import routes as inference
+from service.api.inference.messages import InferRequest
+from service.api.shortcut import Shortcut
 from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
+from service.predict.admission import Admission
+from service.predict.batching import Batcher
 from service.predict.cache import ModelCache
 from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
@@ -60,10 +67,12 @@ TAGS = [
     {"name": "models", "description": "Trained networks: predict, download."},
     {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
     {"name": "weights", "description": "Imported weights, for training to start from."},
+    {"name": "inference protocol", "description": "The Open Inference Protocol 2, for KServe's and Triton's clients."},
     {"name": "service", "description": "The service itself."},
 ]
 BODIES = (
     PredictRequest,
+    InferRequest,
     EvaluateRequest,
     ImportanceRequest,
     networks.CheckRequest,
@@ -78,7 +87,10 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    predictions.router,
     evaluation.router,
+    aliases.router,
+    inference.router,
     webhooks.router,
     weights.router,
     health.router,
@@ -102,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, responses=openapi.ALWAYS)
     problems.install(app)
     openapi.install(app, jobs.JobRequest, JobSpec, *BODIES)
+    app.add_middleware(Shortcut)
     app.add_middleware(Head)
     app.add_middleware(Access, log_level=settings.log_level)
     return app
@@ -147,11 +160,15 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     remove_stale(folder)
     store = open_store(settings.effective_database_url)
     queue = Queue(settings.effective_broker_url)
-    backend = Backend(settings, store, queue, ModelCache(store, settings.model_cache_bytes), asyncio.Event())
+    held = ModelCache(store, settings.model_cache_bytes)
+    batcher = Batcher(held, settings)
+    admission = Admission(settings.max_predictions, settings.max_predictions_bytes)
+    backend = Backend(settings, store, queue, held, batcher, admission, asyncio.Event())
     reconciler = Reconciler(store, queue, settings)
     with ExitStack() as stack:
         stack.callback(store.dispose)
         stack.callback(queue.close)
+        stack.callback(batcher.close)
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)

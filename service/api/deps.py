@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from service.errors import InvalidInput, Problem, TooLarge, UnsupportedMediaType
+from service.predict.admission import Admission
+from service.predict.batching import Batcher
 from service.predict.cache import ModelCache
 from service.queue import Queue
 from service.settings import Settings
@@ -24,6 +26,8 @@ class Backend:
     store: Store
     queue: Queue
     models: ModelCache
+    batcher: Batcher
+    admission: Admission
     closing: asyncio.Event
     """Set as soon as the server begins to shut down: open streams end then."""
 
@@ -66,6 +70,17 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than the {limit:,} bytes that are accepted here.")
 
 
+def check_size(request: Request, limit: int) -> None:
+    """Refuse at once a body that says itself that it is too large.
+
+    Raises:
+        TooLarge: Content-Length is above `limit`.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:19]) > limit:
+        raise too_large(limit)
+
+
 def check_length(request: Request, limit: int) -> None:
     """Refuse at once a body that says itself that it is too large, or that is compressed.
 
@@ -73,9 +88,7 @@ def check_length(request: Request, limit: int) -> None:
         TooLarge: Content-Length is above `limit`.
         UnsupportedMediaType: The body has a Content-Encoding.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:19]) > limit:
-        raise too_large(limit)
+    check_size(request, limit)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("Compressed bodies are not read; send the body without Content-Encoding.")
 

@@ -53,6 +53,19 @@ EVALUATIONS: dict[str, object] = {
     "rows": {"rows": [{"alcohol": 13.2, "hue": 1.05, "target": "red"}], "mc_samples": 0},
 }
 IMPORTANCES: dict[str, object] = {"a data set": {"dataset": DATASET, "repeats": 5, "seed": 0}}
+INFERENCES: dict[str, object] = {
+    "all columns in one tensor": {
+        "inputs": [{"name": "input", "shape": [2, 2], "datatype": "FP64", "data": [[13.2, 1.05], [12.4, 0.98]]}],
+        "parameters": {"mc_samples": 50, "seed": 1},
+    },
+    "a tensor for each column": {
+        "inputs": [
+            {"name": "alcohol", "shape": [2], "datatype": "FP32", "data": [13.2, 12.4]},
+            {"name": "hue", "shape": [2], "datatype": "FP32", "data": [1.05, None]},
+        ],
+        "outputs": [{"name": "label"}, {"name": "probabilities"}],
+    },
+}
 CHECKS: dict[str, object] = {
     "a whole specification": {"spec": SPECS["classification"]},
     "without data": {

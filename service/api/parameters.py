@@ -12,6 +12,13 @@ DatasetId = Annotated[str, Path(pattern=f"^ds_{ID}", description="Id of the data
 JobId = Annotated[str, Path(pattern=f"^job_{ID}", description="Id of the job.")]
 ModelId = Annotated[str, Path(pattern=f"^mdl_{ID}", description="Id of the model.")]
 WeightsId = Annotated[str, Path(pattern=f"^wts_{ID}", description="Id of the weights.")]
+PART = r"[^/@\x00-\x1f\x7f]"
+"""A character of an alias: no end of a path, no second @, nothing that cannot be seen."""
+ALIAS = rf"^{PART}{{1,200}}@{PART}{{1,64}}$"
+MODEL_REFERENCE = rf"^(mdl_[0-9a-hjkmnp-tv-z]{{26}}|{PART}{{1,200}}@{PART}{{1,64}})$"
+ModelReference = Annotated[
+    str, Path(pattern=MODEL_REFERENCE, description="Id of the model, or an alias that leads to it: NAME@ALIAS.")
+]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
 WebhookId = Annotated[str, Path(pattern=f"^whk_{ID}", description="Id of the webhook.")]
 DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]

@@ -24,6 +24,8 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MAX_PROBLEMS = 100
+INFERENCE = "/v2"
+"""Where the Open Inference Protocol is spoken, which has a form of its own for errors."""
 MAX_TEXT, MAX_ITEMS, MAX_DEPTH = 500, 20, 4
 BOUNDS = ("ge", "gt", "le", "lt", "pattern", "min_length", "max_length", "expected")
 
@@ -83,7 +85,7 @@ def plain(text: str) -> str:
 def document(error: TrainyardError, instance: str) -> dict[str, Any]:
     """Return the members of the problem document."""
     problems = error.problems[:MAX_PROBLEMS] if isinstance(error, InvalidInput) else ()
-    return {
+    found = {
         "type": type_uri(error.code),
         "title": error.title,
         "status": error.status,
@@ -92,6 +94,8 @@ def document(error: TrainyardError, instance: str) -> dict[str, Any]:
         "instance": instance,
         "errors": [_invalid_value(problem) for problem in problems],
     }
+    # There clients look for a sentence, and nowhere else.
+    return {**found, "error": found["detail"]} if instance.startswith(INFERENCE) else found
 
 
 def _invalid_value(problem: Problem) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class ClassLoss(Loss):
         return "classification"
 
 
+FEW_CLASSES = 16
+"""Up to so many, torch takes up to ten times as long along the last axis as along the first, copying included."""
+
+
 class SoftmaxLoss(ClassLoss):
     """Base of the losses with one output a class, read through softmax."""
 
@@ -85,7 +89,9 @@ class SoftmaxLoss(ClassLoss):
         return len(target.classes)
 
     def link(self, output: Tensor) -> Tensor:
-        return torch.softmax(output, dim=-1)
+        if output.shape[-1] > FEW_CLASSES:
+            return torch.softmax(output, dim=-1)
+        return torch.softmax(output.movedim(-1, 0).contiguous(), dim=0).movedim(0, -1)
 
 
 class CrossEntropy(SoftmaxLoss):

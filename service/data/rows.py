@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from service.errors import InvalidRows, Problem
 
 MAX_PROBLEMS = 100
 _ABSENT: Any = object()
+_NUMBERS = ("integer", "number")
 _EXPECTED = {"integer": "a number", "number": "a number", "boolean": "true or false", "category": "text"}
 
 
@@ -29,6 +31,8 @@ def frame_of_rows(
     Raises:
         InvalidRows: With every problem (at most 100), by paths like `rows[3].alcohol`.
     """
+    if (block := _block(rows, columns)) is not None:
+        return {column.name: Column("number", values) for column, values in zip(columns, block.T, strict=True)}
     problems: list[Problem] = []
     if not rows:
         raise InvalidRows([Problem("rows", "there must be at least one row", got=[])])
@@ -44,6 +48,25 @@ def frame_of_rows(
     if problems:
         raise InvalidRows(sorted(problems, key=_row_number)[:MAX_PROBLEMS])
     return frame
+
+
+def _block(rows: Sequence[object], columns: Sequence[ColumnProfile]) -> NDArray[np.float64] | None:
+    """Return rows that are arrays of finite numbers and nothing else, [rows, columns]; None for any other.
+
+    That is what most requests hold, and column by column it takes ten times as long.
+    """
+    if not all(column.type in _NUMBERS for column in columns):
+        return None
+    if not all(type(row) is list and len(row) == len(columns) for row in rows):
+        return None
+    lists = cast(Sequence[list[Any]], rows)
+    if not {type(cell) for cell in chain.from_iterable(lists)} <= {int, float}:
+        return None
+    try:
+        values = np.array(lists, np.float64)
+    except OverflowError:
+        return None
+    return values if values.size and np.isfinite(values).all() else None
 
 
 def _row_number(problem: Problem) -> int:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 import torch
@@ -14,8 +15,9 @@ from service.data.pipeline import Features, TargetCodec
 from service.data.profile import ColumnProfile
 from service.errors import NotFound
 from service.network import Network, build_network, load_weights
+from service.network.tokens import token_count
 from service.spec import JobSpec
-from service.store import models
+from service.store import aliases, models
 from service.store.blobs import blob_bytes
 from service.store.engine import Store
 from service.store.tables import Model
@@ -49,6 +51,11 @@ class LoadedModel:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.monte_carlo.device
+
+    @cached_property
+    def takes_tokens(self) -> bool:
+        """Whether rows hold token ids; to ask the network takes longer than to run a small one."""
+        return token_count(self.monte_carlo.network) is not None
 
     @property
     def size(self) -> int:
@@ -139,6 +146,28 @@ class ModelCache:
         if reader:
             self._load(model_id, future)
         return future.result()
+
+    def find(self, reference: str) -> LoadedModel:
+        """Return the model that an id or an alias names at this moment, as `get` does.
+
+        Raises:
+            NotFound: There is no such model or alias.
+            CorruptBlob: Its weights in the store fail their SHA-256.
+        """
+        if not aliases.is_alias(reference):
+            return self.get(reference)
+        model_id = self._resolved(reference)
+        try:
+            return self.get(model_id)
+        except NotFound:
+            # Moved and its former model deleted, both in this moment: the name leads somewhere all the time.
+            if (moved := self._resolved(reference)) == model_id:
+                raise
+            return self.get(moved)
+
+    def _resolved(self, alias: str) -> str:
+        with self.store.read() as session:
+            return aliases.resolve(session, alias)
 
     def forget(self, model_id: str) -> None:
         """Drop a model, as when it was deleted."""

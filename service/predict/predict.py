@@ -119,7 +119,7 @@ def check_tokens(loaded: LoadedModel, x: Tensor) -> None:
     Raises:
         InvalidRows: The first such row.
     """
-    if (found := foreign_token(loaded.monte_carlo.network, x)) is not None:
+    if loaded.takes_tokens and (found := foreign_token(loaded.monte_carlo.network, x)) is not None:
         row, value, tokens = found
         message = "holds a number that is no token id of this model"
         raise InvalidRows([Problem(f"rows[{row}]", message, value, f"whole numbers from 0 to {tokens - 1}")])

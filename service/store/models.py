@@ -3,14 +3,17 @@
 from typing import Any
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound
+from service.errors import InUse, NotFound
 from service.ids import new_id
+from service.store.alias_tables import Alias
 from service.store.blobs import BlobRef
 from service.store.pages import Page, page
 from service.store.tables import Job, Model
+
+NAMED_AT_MOST = 3
 
 
 def insert(
@@ -62,10 +65,16 @@ def get(session: Session, model_id: str) -> Model:
     Raises:
         NotFound: There is no such model.
     """
-    model = session.get(Model, model_id, populate_existing=True)
-    if model is None:
-        raise NotFound(f"There is no model {model_id}.")
-    return model
+    return _found(session.get(Model, model_id, populate_existing=True), model_id)
+
+
+def hold(session: Session, model_id: str) -> Model:
+    """Return a model that nobody deletes before this transaction ends: for an alias about to lead to it.
+
+    Raises:
+        NotFound: There is no such model.
+    """
+    return _found(session.scalar(select(Model).where(Model.id == model_id).with_for_update(read=True)), model_id)
 
 
 def list_page(session: Session, limit: int, after: str | None = None) -> Page[Model]:
@@ -78,7 +87,19 @@ def delete(session: Session, model_id: str) -> None:
 
     Raises:
         NotFound: There is no such model.
+        InUse: An alias leads to it.
     """
-    model = get(session, model_id)
+    query = select(Model).where(Model.id == model_id).with_for_update()
+    model = _found(session.scalar(query), model_id)
+    aliases = select(Alias.name).where(Alias.model == model_id).order_by(Alias.name)
+    names = session.scalars(aliases.limit(NAMED_AT_MOST)).all()
+    if names:
+        raise InUse(f"Model {model_id} is what {' and '.join(names)} leads to: let it lead elsewhere, or delete it.")
     session.execute(update(Job).where(Job.id == model.job, Job.model == model_id).values(model=None))
     session.execute(delete_from(Model).where(Model.id == model_id))
+
+
+def _found(model: Model | None, model_id: str) -> Model:
+    if model is None:
+        raise NotFound(f"There is no model {model_id}.")
+    return model

@@ -9,7 +9,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from service.errors import SchemaMismatch
-from service.store import webhook_tables  # noqa: F401 - its tables are part of the schema
 from service.store.engine import Store, open_store
 from service.store.tables import Table
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from service.api.bodies import read_value
+from service.api.inference.messages import InferRequest, InferResponse
 from service.cli import app
 from service.network import build_network
 from service.network.beliefs import belief_stack
@@ -24,6 +26,8 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DATASET = "ds_" + "0" * 26
+MESSAGES = {"inputs": InferRequest, "model_name": InferResponse}
+"""What a JSON object with this key is."""
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -47,6 +51,9 @@ def test_json_is_json_and_specifications_are_valid(text: str) -> None:
     if isinstance(value, dict) and {"network", "loss", "data"} <= value.keys():
         value["data"]["dataset"] = DATASET
         parse_spec(json.dumps(value).encode())
+    for key, message in MESSAGES.items():
+        if isinstance(value, dict) and key in value:
+            read_value(value, message)
 
 
 def requests() -> list[object]:

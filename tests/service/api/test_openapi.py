@@ -69,6 +69,16 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("get", "/v1/weights"),
         ("get", "/v1/weights/{weights_id}"),
         ("delete", "/v1/weights/{weights_id}"),
+        ("get", "/v1/models/{model_id}/aliases"),
+        ("put", "/v1/models/{model_id}/aliases/{alias}"),
+        ("delete", "/v1/models/{model_id}/aliases/{alias}"),
+        ("get", "/v1/aliases"),
+        *(("get", f"/v2{path}") for path in ("", "/health/live", "/health/ready")),
+        ("post", "/v2/repository/index"),
+        *(("get", f"/v2/models/{{model_id}}{path}") for path in ("", "/ready", "/config")),
+        *(("get", f"/v2/models/{{model_id}}/versions/{{version}}{path}") for path in ("", "/ready", "/config")),
+        ("post", "/v2/models/{model_id}/infer"),
+        ("post", "/v2/models/{model_id}/versions/{version}/infer"),
     }
 
 
@@ -121,6 +131,8 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/models/{model_id}/importance",
         "/v1/webhooks",
         "/v1/weights",
+        "/v2/models/{model_id}/infer",
+        "/v2/models/{model_id}/versions/{version}/infer",
     }
     assert set(bodies["/v1/weights"]) == {"application/octet-stream", "multipart/form-data"}
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
@@ -147,6 +159,8 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         "ColumnImportance",
         "EvaluateRequest",
         *WEBHOOKS,
+        "Alias",
+        "InferRequest",
     ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"

@@ -25,6 +25,8 @@ include-name = [
     "POST /v1/datasets", "POST /v1/jobs", "POST /v1/networks/validate", "POST /v1/models/{model_id}/predict",
     "POST /v1/jobs/{job_id}/extend", "POST /v1/models/{model_id}/evaluate", "POST /v1/models/{model_id}/importance",
     "POST /v1/webhooks", "POST /v1/weights",
+    "PUT /v1/models/{model_id}/aliases/{alias}",
+    "POST /v2/models/{model_id}/infer", "POST /v2/models/{model_id}/versions/{version}/infer",
 ]
 checks.positive_data_acceptance.enabled = false
 """

@@ -156,3 +156,23 @@ def test_whatever_comes_is_a_frame_or_a_list_of_problems(rows: list[Any], column
         assert {len(column.values) for column in frame.values()} == {len(rows)}
         for column in frame.values():
             assert column.kind == "category" or not np.isinf(column.values).any()
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.integers(), st.floats(width=32), st.booleans()), min_size=3, max_size=3), min_size=1)
+)
+def test_arrays_of_numbers_are_read_as_objects_are(rows: list[list[Any]]) -> None:
+    """The short way for rows of nothing but numbers says the same as the long one."""
+    columns = [
+        ColumnProfile(name=name, type=type) for name, type in (("a", "number"), ("b", "integer"), ("c", "number"))
+    ]
+
+    def read(rows: list[Any]) -> Any:
+        try:
+            return {
+                name: (column.kind, column.values.tolist()) for name, column in frame_of_rows(rows, columns).items()
+            }
+        except InvalidRows as error:
+            return error.problems
+
+    assert read(rows) == read([dict(zip("abc", row, strict=True)) for row in rows])

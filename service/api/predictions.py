@@ -1,0 +1,55 @@
+"""`POST /v1/models/{id}/predict`: rows in, predictions with uncertainty out."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.api.binary import BINARY, MEDIA_TYPE, accepted, safetensors_of
+from service.api.bodies import read_json
+from service.api.deps import Service, check_json, check_length, known_query
+from service.api.examples import PREDICTIONS
+from service.api.openapi import BODY_ERRORS, errors, json_request
+from service.api.parameters import ModelReference
+from service.api.questions import ask
+from service.errors import InvalidInput, InvalidRows, NotFound, Overloaded
+from service.predict.cache import LoadedModel
+from service.predict.messages import PredictAnswer, PredictRequest
+
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(known_query)])
+
+
+@dataclass(frozen=True)
+class JsonQuestion:
+    """A body of JSON, and the answer as JSON or bytes."""
+
+    body: bytes
+    binary: bool = False
+    """Whether the answer is to be a safetensors file."""
+
+    def read(self, loaded: LoadedModel) -> PredictRequest:
+        """Return the request."""
+        return read_json(self.body, PredictRequest)
+
+    def write(self, loaded: LoadedModel, answer: PredictAnswer) -> bytes:
+        """Return the answer."""
+        return safetensors_of(loaded, answer) if self.binary else answer.encode()
+
+
+@router.post(
+    "/{model_id}/predict",
+    summary="Predict with uncertainty",
+    response_model=PredictAnswer,
+    responses=BINARY | errors(*BODY_ERRORS, NotFound, InvalidInput, InvalidRows, Overloaded),
+    openapi_extra=json_request(PredictRequest, "The rows, and how to ask the network how sure it is.", PREDICTIONS),
+)
+async def predict_rows(request: Request, service: Service, model_id: ModelReference) -> Response:
+    """Predict raw rows by Monte-Carlo dropout: a mean, and how far it can be trusted.
+
+    The model carries its preprocessing. The same rows, seed and samples give the same answer, to the rounding of
+    float32: requests that come together are run together.
+    """
+    check_json(request.headers.get("content-type"))
+    check_length(request, service.settings.max_json_bytes)
+    binary = accepted(request.headers.get("accept"))
+    answer = await ask(request, service, model_id, lambda body: JsonQuestion(body, binary))
+    return Response(answer, media_type=MEDIA_TYPE if binary else "application/json")

@@ -1,0 +1,221 @@
+"""Micro-batching: requests that come while a model is busy wait together, and then run together.
+
+Each model has a line. Whoever finds it idle is run at once, alone; whoever comes meanwhile stands in line, and the
+whole line, up to `predict_batch_rows` rows, is the next batch. Batches of one model follow each other, those of
+several models run side by side. What takes long (`is_light` says what) leaves the line for threads of its own.
+Nothing is computed on the event loop.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from service.errors import TrainyardError
+from service.predict.cache import LoadedModel, ModelCache
+from service.predict.messages import PredictAnswer, PredictRequest
+from service.predict.together import answer_together, is_light
+from service.settings import Settings
+
+LONG_BODY = 256 * 1024
+"""Bytes from which a body is not even read in line."""
+
+T = TypeVar("T", covariant=True)
+
+
+class Question(Protocol[T]):
+    """A request as it came over some protocol; both methods run in a thread."""
+
+    def read(self, loaded: LoadedModel) -> PredictRequest:
+        """Return what is asked of the model.
+
+        Raises:
+            TrainyardError: It cannot be read.
+        """
+
+    def write(self, loaded: LoadedModel, answer: PredictAnswer) -> T:
+        """Return the answer in the protocol's form."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question, when it came, and who waits for the answer."""
+
+    question: Question[Any]
+    at: float
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+Outcomes = list[tuple[_Asked, Any]]
+"""What each question came to: its answer, or the exception that is to be raised."""
+
+
+class Batcher:
+    """Answers the predict requests of one process."""
+
+    def __init__(self, models: ModelCache, settings: Settings) -> None:
+        self._models, self._settings = models, settings
+        self._lines: dict[str, deque[_Asked]] = {}
+        self._lock = threading.Lock()
+        self._arrival = threading.Condition(self._lock)
+        self._light = ThreadPoolExecutor(max(2, settings.cores), "predict")
+        self._heavy = ThreadPoolExecutor(max(1, settings.cores), "predict-long")
+
+    def close(self) -> None:
+        """Wait for what is running, and drop what is not."""
+        self._light.shutdown(cancel_futures=True)
+        self._heavy.shutdown(cancel_futures=True)
+
+    async def ask(self, reference: str, question: Question[T], size: int) -> T:
+        """Return the answer of a model, named by its id or an alias, to a question whose body has `size` bytes.
+
+        Raises:
+            TrainyardError: What reading the model or the question, or predicting, raises.
+        """
+        loop = asyncio.get_running_loop()
+        asked = _Asked(question, time.monotonic(), loop, loop.create_future())
+        if size > LONG_BODY:
+            self._heavy.submit(self._alone, reference, asked)
+        else:
+            self._stand_in_line(reference, asked)
+        answer: T = await asked.future
+        return answer
+
+    def _stand_in_line(self, reference: str, asked: _Asked) -> None:
+        with self._lock:
+            line = self._lines.get(reference)
+            if line is not None:
+                line.append(asked)
+                self._arrival.notify_all()
+                return
+            self._lines[reference] = deque([asked])
+        self._light.submit(self._turns, reference)
+
+    def _turns(self, reference: str) -> None:
+        """Answer a line batch by batch, until it is empty or other lines are to have their turn."""
+        while True:
+            self._turn(reference)
+            if not self._left(reference):
+                return
+            self._wait(reference)
+            if self._others():
+                self._light.submit(self._turns, reference)
+                return
+
+    def _left(self, reference: str) -> bool:
+        """Return whether anybody stands in a line; one that is empty is gone."""
+        with self._lock:
+            if not self._lines[reference]:
+                del self._lines[reference]
+                return False
+            return True
+
+    def _others(self) -> bool:
+        with self._lock:
+            return len(self._lines) > 1
+
+    def _turn(self, reference: str) -> None:
+        """Answer one batch of a line."""
+        # Only those who came before the alias was looked up: it may have been moved before the others came.
+        present = self._present(reference)
+        try:
+            outcomes = self._batch(reference, self._models.find(reference), present)
+        except Exception as error:
+            outcomes = [(asked, error) for asked in self._take(reference, present)]
+        _deliver(outcomes)
+
+    def _wait(self, reference: str) -> None:
+        """Give those in line time to become more, where they have company already."""
+        if not self._settings.predict_wait_seconds:
+            return
+        with self._arrival:
+            line = self._lines[reference]
+            end = line[0].at + self._settings.predict_wait_seconds
+            while 1 < len(line) < self._settings.predict_batch_rows and (left := end - time.monotonic()) > 0:
+                self._arrival.wait(left)
+
+    def _present(self, reference: str) -> int:
+        with self._lock:
+            return len(self._lines[reference])
+
+    def _take(self, reference: str, count: int) -> list[_Asked]:
+        with self._lock:
+            line = self._lines[reference]
+            return [line.popleft() for _ in range(min(count, len(line)))]
+
+    def _batch(self, reference: str, loaded: LoadedModel, most: int) -> Outcomes:
+        """Read at most so many questions, until their rows fill a batch, and answer them."""
+        outcomes: Outcomes = []
+        batch: list[_Asked] = []
+        requests: list[PredictRequest] = []
+        room = self._settings.predict_batch_rows
+        for _ in range(most):
+            if room <= 0:
+                break
+            (asked,) = self._take(reference, 1)
+            try:
+                request = asked.question.read(loaded)
+            except Exception as error:
+                outcomes.append((asked, error))
+                continue
+            if not is_light(loaded, request, self._settings):
+                self._heavy.submit(self._answer_alone, loaded, asked, request)
+                continue
+            batch.append(asked)
+            requests.append(request)
+            room -= len(request.rows)
+        return outcomes + self._answer(loaded, batch, requests)
+
+    def _answer(self, loaded: LoadedModel, batch: Sequence[_Asked], requests: Sequence[PredictRequest]) -> Outcomes:
+        if not batch:
+            return []
+        try:
+            found = answer_together(loaded, requests, self._settings)
+        except Exception as error:
+            return [(asked, error) for asked in batch]
+        return [(asked, _written(asked.question, loaded, outcome)) for asked, outcome in zip(batch, found, strict=True)]
+
+    def _alone(self, reference: str, asked: _Asked) -> None:
+        try:
+            loaded = self._models.find(reference)
+            request = asked.question.read(loaded)
+        except Exception as error:
+            _deliver([(asked, error)])
+        else:
+            self._answer_alone(loaded, asked, request)
+
+    def _answer_alone(self, loaded: LoadedModel, asked: _Asked, request: PredictRequest) -> None:
+        _deliver(self._answer(loaded, [asked], [request]))
+
+
+def _written(question: Question[Any], loaded: LoadedModel, outcome: PredictAnswer | TrainyardError) -> Any:
+    if isinstance(outcome, TrainyardError):
+        return outcome
+    try:
+        return question.write(loaded, outcome)
+    except Exception as error:
+        return error
+
+
+def _deliver(outcomes: Outcomes) -> None:
+    """Hand answers over to the event loop, all at once: to wake it costs more than an answer does."""
+    if not outcomes:
+        return
+    with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        outcomes[0][0].loop.call_soon_threadsafe(_settle, outcomes)
+
+
+def _settle(outcomes: Outcomes) -> None:
+    for asked, outcome in outcomes:
+        if asked.future.done():
+            continue  # nobody waits any more
+        if isinstance(outcome, BaseException):
+            asked.future.set_exception(outcome)
+        else:
+            asked.future.set_result(outcome)
