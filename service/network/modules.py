@@ -144,7 +144,7 @@ class Network(nn.Module):
     def constrain_(self) -> None:
         """Project every constrained kernel in place."""
         for rule in self.constrained:
-            rule.project_(self.get_parameter(rule.parameter).data)
+            rule.project_(self.get_parameter(rule.parameter).detach())
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:
