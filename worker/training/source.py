@@ -17,6 +17,8 @@ NAMED = {
     "sub.Tensor", "sum.default", "sum.dim_IntList", "t.default", "tanh.default", "transpose.int",
 }  # fmt: skip
 """Overloads that are called by their names in `torch`, which takes half the time of calling the overloads."""
+METHODS = {"expand.default", "view.default"}
+"""Those that are called by the names of tensors' methods, for the same reason."""
 
 
 def source_of(
@@ -93,7 +95,8 @@ class _Source:
 
     def _function(self, call: Call) -> str:
         known = f"{call.name}.{call.operation._overloadname}"
-        return self._name(known, getattr(torch, call.name) if known in NAMED else call.operation._op)
+        fast = getattr(torch if known in NAMED else Tensor, call.name) if known in NAMED | METHODS else None
+        return self._name(known, fast or call.operation._op)
 
     def _written(self, item: Any) -> str:
         if isinstance(item, Value):
