@@ -1,8 +1,10 @@
 """The peers of `training.py`: each takes a case and its rows and returns what trains on them."""
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -11,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-
-from benchmarks.training_cases import CLASSES, RATE, Case
+from training_cases import CLASSES, RATE, Case
 
 Train = Callable[[], object]
 
@@ -28,13 +29,21 @@ def torch_loop(case: Case, x: Tensor, y: Tensor) -> Train:
             for start in range(0, len(x), case.batch):
                 rows = order[start : start + case.batch]
                 optimizer.zero_grad(set_to_none=True)
-                functional.cross_entropy(network(x[rows]), y[rows]).backward()
+                torch.autograd.backward(functional.cross_entropy(network(x[rows]), y[rows]))
                 optimizer.step()
 
     return train
 
 
-def keras_fit(case: Case, x: Tensor, y: Tensor) -> Train | None:
+@dataclass(frozen=True)
+class Keras:
+    """What trains, and what Keras runs it on."""
+
+    backend: str
+    train: Train
+
+
+def keras_fit(case: Case, x: Tensor, y: Tensor) -> Keras | None:
     """Keras, `model.fit`, on JAX where it is installed, else on PyTorch; None without Keras."""
     if find_spec("keras") is None:
         return None
@@ -53,7 +62,11 @@ def keras_fit(case: Case, x: Tensor, y: Tensor) -> Train | None:
     model = keras.Sequential([keras.Input(shape), *stack, layers.Dense(CLASSES)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(), loss=loss)
-    return lambda: model.fit(rows, y.numpy(), batch_size=case.batch, epochs=case.epochs, verbose=0)
+
+    def train() -> None:
+        model.fit(rows, y.numpy(), batch_size=case.batch, epochs=case.epochs, verbose=0)
+
+    return Keras(keras.backend.backend(), train)
 
 
 def _keras_dense(layers: Any, units: int) -> list[Any]:
@@ -70,9 +83,8 @@ def lightning_fit(case: Case, x: Tensor, y: Tensor) -> Train | None:
     if find_spec("lightning") is None:
         return None
     lightning: Any = import_module("lightning")
-    network = case.torch()
-    # `step` is what Lightning calls once a batch.
-    module = _module(lightning, network)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    module = _module(lightning, case.torch())
     loader = DataLoader(TensorDataset(x, y), batch_size=case.batch, shuffle=True)
 
     def train() -> None:

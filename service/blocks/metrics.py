@@ -22,7 +22,7 @@ class Metric(Block):
     scalar: ClassVar[bool] = True
     """True when the value is one number, which has a curve and may be watched."""
     counts: ClassVar[bool] = False
-    """True when the sums are numbers of rows, found by comparing: the same, to the bit, however rows are put together."""
+    """True when the sums are numbers of rows, found by comparing: the same bits, however rows are put together."""
 
     @property
     def key(self) -> str:

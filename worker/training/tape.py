@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -89,7 +88,6 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.refusal: str | None = None
         self._numbers = WeakTensorKeyDictionary()
         self._count = 0
-        self._memory: dict[int, StorageWeakRef] = {}  # whose addresses stay taken as long as they are weakly held
         self._asleep = False
 
     @classmethod
@@ -106,11 +104,15 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._numbers.get(tensor)  # type: ignore[no-untyped-call]
         if known is not None:
             return int(known)
-        if tensor.untyped_storage()._cdata in self._memory:
-            self.refusal = "a tensor was taken from another one behind autograd's back"
+        if self._shares_memory(tensor):
+            self.refusal = "a tensor was taken from another one behind torch's back"
         found = self._numbered(tensor)
         self.constants[found] = tensor
         return found
+
+    def _shares_memory(self, tensor: Tensor) -> bool:
+        place = tensor.untyped_storage().data_ptr()
+        return place != 0 and any(known.untyped_storage().data_ptr() == place for known in self._numbers)
 
     @contextmanager
     def asleep(self) -> Iterator[None]:
@@ -160,7 +162,4 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         number = self._count
         self._count += 1
         self._numbers[tensor] = number
-        memory = tensor.untyped_storage()
-        if memory._cdata not in self._memory:
-            self._memory[memory._cdata] = StorageWeakRef(memory)  # type: ignore[no-untyped-call]
         return number

@@ -12,7 +12,7 @@ from service.network import build_network, materialize
 from service.settings import Settings
 from service.spec import JobSpec
 from service.store.engine import Store
-from tests.support.every_block import DATA, STEPS, Case, cases
+from tests.support.every_block import DATA, STEPS, Case, cases, specification
 from tests.worker.runs import put
 from worker.data import TrainingData, load
 from worker.training import recorded
@@ -58,9 +58,35 @@ def loaded(sqlite_store: Store, settings: Settings, tmp_path: Path) -> Any:
     return of
 
 
+WAYS: list[dict[str, Any]] = [
+    {"training": {"batch_size": 4, "accumulate": 2}},
+    {"training": {"batch_size": "all", "accumulate": 1}, "optimizer": "lbfgs"},
+    {"training": {"batch_size": 4, "accumulate": 2}, "optimizer": {"type": "lbfgs", "iterations": 3}},
+    {"regularization": {"clip_value": 0.01, "clip_norm": 0.05, "l2": 0.01}},
+    {"regularization": {"max_norm": 0.5, "mixing": "mixup"}, "training": {"batch_size": 4, "accumulate": 2}},
+    {"regularization": {"l1": 0.01}, "schedule": {"type": "simulated_annealing", "temperature": 0.01}},
+    {"loss": {"type": "cross_entropy", "class_weights": {"a": 3.0}}},
+    {"network": {"regularizer": {"activity_l1": 0.01}, "constraint": {"non_negative": True, "unit_norm": True}}},
+]
+
+
+@pytest.mark.parametrize("sections", WAYS, ids=str)
+def test_every_way_of_training_replays_the_bits_of_the_step_as_it_is_written(
+    sections: dict[str, Any], loaded: Any
+) -> None:
+    spec, data = loaded(Case("way", "table", specification("table", **sections)))
+    assert_same(spec, data)
+
+
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_a_replayed_step_gives_the_bits_of_the_step_as_it_is_written(case: Case, loaded: Any) -> None:
     spec, data = loaded(case)
+    measure = assert_same(spec, data)
+    assert measure.replays == (bool(measure.summing) and case.name not in LOOKS_AT_VALUES)
+
+
+def assert_same(spec: JobSpec, data: TrainingData) -> Measure:
+    """See that replayed steps, recorded just now and found recorded, do what steps do; return what they measured."""
     plain = trained(spec, data, records=False)
     recorded.forget()
     for cached in (False, True):
@@ -71,5 +97,4 @@ def test_a_replayed_step_gives_the_bits_of_the_step_as_it_is_written(case: Case,
         assert all(torch.equal(a, b) for a, b in zip(replayed[1], plain[1], strict=True)), cached
         assert replayed[3].state() == plain[3].state(), cached
     assert replayed[2].replays
-    measure = replayed[3].measure
-    assert measure.replays == (bool(measure.summing) and case.name not in LOOKS_AT_VALUES)
+    return replayed[3].measure
