@@ -68,10 +68,10 @@ class Noise:
 
 
 class _Drawn(NamedTuple):
-    """The values of some batches one after the other, the first of which is number `block` times their number."""
+    """The values of some batches one after the other, and the number of the first of them."""
 
-    block: int
-    turns: tuple[Tensor, ...]
+    first: int
+    values: tuple[Tensor, ...]
 
 
 class StepNoise(Noise):
@@ -94,16 +94,18 @@ class StepNoise(Noise):
         return self._of_turn(key, shape, rate)
 
     def _of_turn(self, key: int, shape: tuple[int, ...], rate: float | None) -> Tensor:
-        together = turns_at_once(shape)
-        block, place = divmod(self.step * self.parts + self.part, together)
+        turn = self.step * self.parts + self.part
         drawn = self._drawn.get((key, shape, rate))
-        if drawn is None or drawn.block != block:
-            # The size is part of the seed: else a short last batch would share its values with a neighbour.
-            source = generator(self.seed, "dropout", block, key, prod(shape), device=self.device)
-            bits = bits16((together, *shape), source)
-            values = bits if rate is None else keep_mask(bits, rate)
-            drawn = self._drawn[key, shape, rate] = _Drawn(block, values.unbind())
-        return drawn.turns[place]
+        if drawn is not None and 0 <= turn - drawn.first < len(drawn.values):
+            return drawn.values[turn - drawn.first]
+        together = turns_at_once(shape)
+        block, place = divmod(turn, together)
+        # The size is part of the seed: else a short last batch would share its values with a neighbour.
+        source = generator(self.seed, "dropout", block, key, prod(shape), device=self.device)
+        bits = bits16((together, *shape), source)
+        values = (bits if rate is None else keep_mask(bits, rate)).unbind()
+        self._drawn[key, shape, rate] = _Drawn(block * together, values)
+        return values[place]
 
 
 def turns_at_once(shape: tuple[int, ...]) -> int:

@@ -62,7 +62,7 @@ class Gradient:
             recorded = self._recorded[share] = self._recording(share)
         parts = (batch.x, batch.y, batch.weight, batch.y_other, batch.weight_other)
         given = [part.contiguous() for part in parts if part is not None]
-        loss, whole, output, *gradients = recorded((len(batch.y), len(given)), *given)
+        loss, whole, output, *gradients = recorded((len(batch), len(given)), *given)
         assert loss is not None and whole is not None and output is not None
         return Pass(loss, whole, output, gradients)
 

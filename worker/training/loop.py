@@ -113,11 +113,11 @@ class Loop:
         for batch in self.batches.of(self.epoch, self.batch):
             self.check_wish()
             loss, output = self.take_step(batch, self.step)
-            self._unscanned.append((loss, len(batch.y)))
+            self._unscanned.append((loss, len(batch)))
             self.tally.add(output, batch.y)
             self.step += 1
             self.batch += 1
-            self.rows += len(batch.y)
+            self.rows += len(batch)
             if self.average:
                 self.average.after_step(self.step)
             wanted = checkpoint_steps is not None and self.step % checkpoint_steps == 0

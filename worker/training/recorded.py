@@ -108,17 +108,17 @@ class Recorded:
 
     def __call__(self, key: Hashable, *given: Tensor) -> Results:
         """Return what the function gives for these tensors; the same key stands for the same shapes."""
-        try:
-            ready = self._ready[key]
-        except KeyError:
+        if key not in self._ready:
             return self._first(key, given)
+        ready = self._ready[key]
         if ready is None:
             return self._function(*given)
         replay, draws = ready
         if not draws or self._noisy is None:
             return replay(*given)
-        noise = self._noisy.noise
-        return replay(*given, *[draw.of(noise) for draw in draws])
+        bits, mask = self._noisy.noise.bits, self._noisy.noise.mask
+        drawn = [bits(key, shape) if rate is None else mask(key, shape, rate) for key, shape, rate in draws]
+        return replay(*given, *drawn)
 
     @property
     def replays(self) -> bool:

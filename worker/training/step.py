@@ -106,14 +106,14 @@ class Step:
 
     def _pass(self, batch: Batch) -> Pass:
         """Return the pass of a step's rows, which are one batch or several."""
-        size, rows = self._rows_of_batch, len(batch.y)
+        size, rows = self._rows_of_batch, len(batch)
         self._noise.part = 0
         if rows <= size:
             return self._gradient(batch)
         parts = []
         for part, start in enumerate(range(0, rows, size)):
             self._noise.part, cut = part, batch[start : start + size]
-            parts.append(self._gradient(cut, len(cut.y) / rows))
+            parts.append(self._gradient(cut, len(cut) / rows))
             if part:
                 _add(parts[0].gradients, parts[-1].gradients)
         losses, wholes, outputs, gradients = zip(*parts, strict=True)

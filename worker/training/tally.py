@@ -52,7 +52,7 @@ class Measure:
         """Return the sums of the other metrics over a batch, added to those that are known, if any."""
         if torch.is_inference_mode_enabled():
             return self._added(output, target, *known)
-        return [sums for sums in self._add((len(target), len(known)), output, target, *known) if sums is not None]
+        return [sums for sums in self._add((target.shape[0], len(known)), output, target, *known) if sums is not None]
 
     def _added(self, output: Tensor, target: Tensor, *known: Tensor) -> list[Tensor]:
         prediction, variance = self.loss.link(output), self.loss.variance(output)
@@ -80,7 +80,6 @@ class Tally:
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Predictions and targets that are not counted yet."""
 
-    @torch.no_grad()
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add the metrics of a batch; its loss comes separately (`add_loss`)."""
         if self.measure.summing:
@@ -88,7 +87,7 @@ class Tally:
         if self.measure.counting:
             # Predictions batch by batch, too: an exponential may end in another bit elsewhere in a tensor.
             self.waiting.append((self.measure.loss.link(output), target))
-            if len(self.waiting) * len(target) >= ROWS_AT_ONCE:
+            if len(self.waiting) * target.shape[0] >= ROWS_AT_ONCE:
                 self._count()
 
     def add_loss(self, mean: float, rows: int) -> None:
@@ -119,7 +118,6 @@ class Tally:
         metrics = [*self.measure.counting, *self.measure.summing]
         return {metric.key: sums for metric, sums in zip(metrics, [*self.counts, *self.sums], strict=False)}
 
-    @torch.no_grad()
     def _count(self) -> None:
         if not self.waiting:
             return

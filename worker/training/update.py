@@ -32,6 +32,7 @@ class Update:
             for kernel in self._kernels:
                 kernel(gradients)
             return
+        self._separate()
         self.lend(gradients)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -43,6 +44,12 @@ class Update:
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
 
+    def _separate(self) -> None:
+        """Give every weight a count of its steps of its own again, as the optimizer keeps them."""
+        for entry in self._optimizer.state.values() if self._gathers else ():
+            if isinstance(entry.get("step"), Tensor):
+                entry["step"] = entry["step"].clone()
+
     def _forget(self, _: Optimizer) -> None:
         self._missing = None
 
@@ -53,19 +60,22 @@ class Update:
         for group in self._optimizer.param_groups:
             weights = [p for p in group["params"] if id(p) in places]
             if weights:
-                state = [self._optimizer.state[p] for p in weights]
+                state = [self._optimizer.state.get(p, {}) for p in weights]
                 self._kernels.append(build(group, weights, state, [places[id(p)] for p in weights]))
         self._missing = missing
 
 
 def _adam(group: dict[str, Any], weights: list[Tensor], state: list[dict[str, Any]], places: list[int]) -> Kernel:
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-    steps, means, squares = ([s[name] for s in state] for name in ("step", "exp_avg", "exp_avg_sq"))
+    means, squares = ([s[name] for s in state] for name in ("exp_avg", "exp_avg_sq"))
+    counts = _shared_counts(state)
+    steps = [s["step"] for s in state]
     largest = [s["max_exp_avg_sq"] for s in state] if group["amsgrad"] else []
     beta_1, beta_2 = group["betas"]
 
     def move(gradients: Sequence[Tensor | None]) -> None:
-        torch._foreach_add_(steps, 1)
+        for count in counts:
+            count.add_(1)
         kernel(
             weights, [gradients[place] for place in places], means, squares, largest, steps,  # type: ignore[misc]
             lr=group["lr"], beta1=beta_1, beta2=beta_2, weight_decay=group["weight_decay"], eps=group["eps"],
@@ -73,6 +83,14 @@ def _adam(group: dict[str, Any], weights: list[Tensor], state: list[dict[str, An
         )  # fmt: skip
 
     return move
+
+
+def _shared_counts(state: list[dict[str, Any]]) -> list[Tensor]:
+    """Have weights share one count of their steps where it is the same; return the counts that there are then."""
+    by_value: dict[float, Tensor] = {}
+    for entry in state:
+        entry["step"] = by_value.setdefault(entry["step"].item(), entry["step"])
+    return list(by_value.values())
 
 
 def _sgd(group: dict[str, Any], weights: list[Tensor], state: list[dict[str, Any]], places: list[int]) -> Kernel:

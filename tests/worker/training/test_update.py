@@ -64,7 +64,10 @@ def test_an_update_has_the_bits_of_the_optimizer(body: dict[str, Any]) -> None:
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), step
         assert all(parameter.grad is None for parameter in ours)
     kept, expected = (optimizer.state_dict()["state"] for optimizer in (mine, other))
-    for mine_state, other_state in zip(kept.values(), expected.values(), strict=True):
+    assert kept.keys() == expected.keys()
+    for number, mine_state in kept.items():
+        other_state = expected[number]
+        assert mine_state.keys() == other_state.keys()
         for name, value in mine_state.items():
             assert value == other_state[name] if not torch.is_tensor(value) else torch.equal(value, other_state[name])
 
