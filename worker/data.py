@@ -1,6 +1,6 @@
 """A stored data set to tensors: read, divided, fitted on the training rows, ready to be indexed in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,10 +37,19 @@ class Batch:
     y_other: Tensor | None = None
     weight_other: Tensor | None = None
 
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return self.y.shape[0]
+
     def __getitem__(self, rows: slice | Tensor) -> "Batch":
         """Return some of the rows."""
         rest = (None if t is None else t[rows] for t in (self.weight, self.y_other, self.weight_other))
         return Batch(self.x[rows], self.y[rows], *rest)
+
+    def split(self, rows: int) -> Iterator["Batch"]:
+        """Yield all of it in pieces of so many rows, the last one of those that are left."""
+        parts = (t for t in (self.x, self.y, self.weight, self.y_other, self.weight_other) if t is not None)
+        return (Batch(*pieces) for pieces in zip(*(torch.split(part, rows) for part in parts), strict=True))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, ShapeError, WeightedLayer, need_rank
-from service.blocks.noise import StochasticModule, keep_mask
+from service.blocks.noise import StochasticModule
 from service.blocks.values import MAX_UNITS, Rate
 
 MAX_SCORES = 1 << 28
@@ -27,7 +27,7 @@ class AttentionDropout(StochasticModule):
         """Return [batch, heads, length, length] with weights dropped."""
         if self.noise is None or not self.rate:
             return weights
-        return weights * keep_mask(self.noise.bits(self.key, tuple(weights.shape)), self.rate).to(weights.dtype)
+        return weights * self.noise.mask(self.key, tuple(weights.shape), self.rate).to(weights.dtype)
 
 
 class SelfAttention(nn.Module):

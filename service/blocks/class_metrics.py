@@ -16,6 +16,7 @@ class Accuracy(Metric):
     """Share of rows whose most probable class is the right one; of labels, share of all that are said right."""
 
     type: Literal["accuracy"] = "accuracy"
+    counts = True
     tasks = ("classification", "multi_label")
     higher_is_better = True
 
@@ -35,6 +36,7 @@ class TopKAccuracy(Metric):
     """Share of rows whose class is among the k most probable."""
 
     type: Literal["top_k_accuracy"] = "top_k_accuracy"
+    counts = True
     tasks = ("classification",)
     higher_is_better = True
     k: Annotated[int, Field(ge=1)] = 5
@@ -56,6 +58,7 @@ class TopKAccuracy(Metric):
 class CountedMetric(Metric):
     """Base of the metrics that follow from true positives, predicted and actual counts of each class or label."""
 
+    counts = True
     tasks = ("classification", "multi_label")
     higher_is_better = True
     average: Literal["macro", "micro"] = "macro"
@@ -121,6 +124,7 @@ class ConfusionMatrix(Metric):
     """
 
     type: Literal["confusion_matrix"] = "confusion_matrix"
+    counts = True
     tasks = ("classification",)
     higher_is_better = True
     scalar = False

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, Layer, ShapeError
-from service.blocks.noise import StochasticModule, keep_mask, keep_scale, uniforms
+from service.blocks.noise import StochasticModule, keep_scale, uniforms
 from service.blocks.values import Rate
 
 SELU_LIMIT = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
@@ -27,7 +27,7 @@ class DropoutModule(StochasticModule):
         """Return `x` with values dropped, scaled so that the mean stays."""
         if self.noise is None or not self.rate:
             return x
-        return x * keep_mask(self.noise.bits(self.key, tuple(x.shape)), self.rate).to(x.dtype)
+        return x * self.noise.mask(self.key, tuple(x.shape), self.rate).to(x.dtype)
 
 
 class Dropout(Layer):
@@ -55,7 +55,7 @@ class SpatialDropoutModule(DropoutModule):
         """Return `x` [batch, channels, ...] with channels dropped, scaled so that the mean stays."""
         if self.noise is None or not self.rate:
             return x
-        mask = keep_mask(self.noise.bits(self.key, (x.shape[0], x.shape[1])), self.rate).to(x.dtype)
+        mask = self.noise.mask(self.key, (x.shape[0], x.shape[1]), self.rate).to(x.dtype)
         return x * mask.view(*mask.shape, *[1] * (x.ndim - 2))
 
 
@@ -86,7 +86,7 @@ class AlphaDropoutModule(DropoutModule):
         """Return `x` with values dropped to -1.758, of mean 0 and variance 1 where `x` had them."""
         if self.noise is None or not self.rate:
             return x
-        mask = keep_mask(self.noise.bits(self.key, tuple(x.shape)), self.rate)
+        mask = self.noise.mask(self.key, tuple(x.shape), self.rate)
         kept = (mask > 0).to(x.dtype)
         rate = 1.0 - 1.0 / keep_scale(self.rate)
         scale = 1.0 / math.sqrt((1.0 - rate) * (1.0 + rate * SELU_LIMIT**2))

@@ -21,6 +21,8 @@ class Metric(Block):
     higher_is_better: ClassVar[bool] = False
     scalar: ClassVar[bool] = True
     """True when the value is one number, which has a curve and may be watched."""
+    counts: ClassVar[bool] = False
+    """True when the sums are numbers of rows, found by comparing: the same bits, however rows are put together."""
 
     @property
     def key(self) -> str:

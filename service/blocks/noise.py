@@ -2,10 +2,12 @@
 
 `torch.nn.functional.dropout` costs more than the matrix products of a small network, because of how
 it draws Bernoulli numbers. Here masks come from `random_` 64-bit words read as 16-bit integers, a
-fifth of the cost; the rate is rounded to 1/65536 and the scale is exact for the rounded rate.
+fifth of the cost; the rate is rounded to 1/65536 and the scale is exact for the rounded rate. What is
+left for small layers is the cost of beginning to draw, which many steps share.
 """
 
-from typing import Protocol
+from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,15 @@ from torch import Tensor, nn
 from service.randomness import generator
 
 STEPS = 65536
+TURNS_AT_ONCE = 64
+"""Most batches whose values are drawn in one go."""
+VALUES_AT_ONCE = 1 << 18
+"""Most values drawn in one go for several batches: as masks they take 1 MiB."""
 
 
 def bits16(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
     """Return uniform int16 values of `shape` in [-32768, 32767]."""
-    count = 1
-    for size in shape:
-        count *= size
+    count = prod(shape)
     words = torch.empty((count + 3) // 4, dtype=torch.int64, device=source.device)
     # `random_()` without bounds draws 63 bits; the full range needs the bounds said.
     words.random_(-(2**63), None, generator=source)
@@ -47,25 +51,66 @@ def _threshold(rate: float) -> int:
     return min(round(rate * STEPS), STEPS - 1)
 
 
-class Noise(Protocol):
+class Noise:
     """Where the stochastic layers of a network get their random numbers from."""
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return uniform int16 values of `shape` (batch first) for the layer numbered `key`.
 
         Where all rows share one draw the batch may come as 1: whoever uses the values must let them broadcast.
+        Nobody may write into them.
         """
+        raise NotImplementedError
+
+    def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
+        """Return `keep_mask` of these bits."""
+        return keep_mask(self.bits(key, shape), rate)
 
 
-class StepNoise:
-    """Noise of one training step: a function of (seed, step, part, layer); a part is one of the step's batches."""
+class _Drawn(NamedTuple):
+    """The values of some batches one after the other, and the number of the first of them."""
 
-    def __init__(self, seed: int, step: int, device: torch.device, part: int = 0) -> None:
-        self.seed, self.step, self.device, self.part = seed, step, device, part
+    first: int
+    values: tuple[Tensor, ...]
+
+
+class StepNoise(Noise):
+    """Noise of one training step: a function of (seed, step, part, layer); a part is one of the step's batches.
+
+    The values of `turns_at_once` batches are drawn together when the first of them is asked for, whichever that is:
+    a run that goes on in the middle of such a block draws the same block. `parts` is how many batches a step may have.
+    """
+
+    def __init__(self, seed: int, step: int, device: torch.device, part: int = 0, parts: int = 1) -> None:
+        self.seed, self.step, self.device, self.part, self.parts = seed, step, device, part, parts
+        self._drawn: dict[tuple[int, tuple[int, ...], float | None], _Drawn] = {}
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return bits that every row of the batch has for itself."""
-        return bits16(shape, generator(self.seed, "dropout", self.step, self.part, key, device=self.device))
+        return self._of_turn(key, shape, None)
+
+    def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
+        """Return a mask that every row of the batch has for itself."""
+        return self._of_turn(key, shape, rate)
+
+    def _of_turn(self, key: int, shape: tuple[int, ...], rate: float | None) -> Tensor:
+        turn = self.step * self.parts + self.part
+        drawn = self._drawn.get((key, shape, rate))
+        if drawn is not None and 0 <= turn - drawn.first < len(drawn.values):
+            return drawn.values[turn - drawn.first]
+        together = turns_at_once(shape)
+        block, place = divmod(turn, together)
+        # The size is part of the seed: else a short last batch would share its values with a neighbour.
+        source = generator(self.seed, "dropout", block, key, prod(shape), device=self.device)
+        bits = bits16((together, *shape), source)
+        values = (bits if rate is None else keep_mask(bits, rate)).unbind()
+        self._drawn[key, shape, rate] = _Drawn(block * together, values)
+        return values[place]
+
+
+def turns_at_once(shape: tuple[int, ...]) -> int:
+    """Return how many batches draw their values of `shape` together."""
+    return max(1, min(TURNS_AT_ONCE, VALUES_AT_ONCE // max(1, prod(shape))))
 
 
 class StochasticModule(nn.Module):

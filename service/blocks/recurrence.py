@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.blocks.noise import StochasticModule, keep_mask
+from service.blocks.noise import StochasticModule
 
 
 class Cell(NamedTuple):
@@ -35,7 +35,7 @@ class Mask(StochasticModule):
         """Return [batch, features] for the batch of `like`, or None when nothing is dropped."""
         if self.noise is None or not self.rate:
             return None
-        return keep_mask(self.noise.bits(self.key, (like.shape[0], features)), self.rate).to(like.dtype)
+        return self.noise.mask(self.key, (like.shape[0], features), self.rate).to(like.dtype)
 
 
 class Sequence(nn.Module):

@@ -172,7 +172,7 @@ class Network(nn.Module):
         for rule in self.constrained:
             kernel = self.get_parameter(rule.parameter)
             if kernel.requires_grad:
-                rule.project_(kernel.data)
+                rule.project_(kernel.detach())
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:

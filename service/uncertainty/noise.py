@@ -26,7 +26,7 @@ KEPT_DRAWS = 256
 """At two bytes a value, at most 32 MiB are kept."""
 
 
-class SampleNoise:
+class SampleNoise(Noise):
     """Noise of samples `first` to `first + count`, for a batch that holds its rows sample by sample."""
 
     def __init__(self, seed: int, first: int, count: int, device: torch.device) -> None:
@@ -58,7 +58,7 @@ def _draw(seed: int, key: int, first: int, count: int, shape: tuple[int, ...], d
 _kept = lru_cache(KEPT_DRAWS)(_draw)
 
 
-class ThreadNoise(threading.local):
+class ThreadNoise(threading.local, Noise):
     """Noise that every thread sets for itself, so that requests on one network do not disturb each other."""
 
     current: Noise | None = None

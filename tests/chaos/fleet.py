@@ -1,6 +1,7 @@
 """A whole installation whose parts can be killed one by one: Redis, database, server and workers, each a process."""
 
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -225,6 +226,9 @@ def _said(job: Job) -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that the system gives nobody by itself, so that it is free again after a restart of the server."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

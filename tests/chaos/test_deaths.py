@@ -18,7 +18,7 @@ from tests.chaos.fleet import LEASE_SECONDS, Fleet, family, until
 from tests.conftest import DATABASES
 from tests.worker.runs import changed, outcome
 
-SPEC = changed(training={"epochs": 100, "checkpoint_seconds": 0.2, "log_every_steps": None})
+SPEC = changed(training={"epochs": 80, "checkpoint_seconds": 0.2, "log_every_steps": None})
 OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "5"))
 """How long the database is away; longer than a lease."""
 

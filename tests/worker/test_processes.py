@@ -14,7 +14,7 @@ import pytest
 from service.queue import Queue
 from service.reconciler import reconcile
 from service.settings import Settings
-from service.store import checkpoints, commands, events, jobs, waiting, webhooks, workers
+from service.store import commands, events, jobs, waiting, webhooks, workers
 from service.store.engine import Store
 from service.store.tables import Dataset, Job
 from service.webhooks.signing import new_secret
@@ -140,40 +140,6 @@ def test_a_run_that_is_killed_in_a_step_that_never_ends_is_ended(
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     assert parent.is_running()
     messages.close()
-
-
-def test_sigterm_gives_the_job_back_and_another_worker_finishes_it(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
-) -> None:
-    parent, job_id = start(), queue(store, wine, LONG)
-    reconcile(store, Queue(settings.effective_broker_url), settings)
-    wait_for(store, job_id, lambda job: job.step > 100)
-    children = parent.children()
-    parent.terminate()
-    parent.wait(10)
-    assert not any(child.is_running() for child in children)
-    with store.read() as session:
-        job = jobs.get(session, job_id)
-        assert (job.status, job.lost) == ("queued", 0)
-        kept = checkpoints.last(session, job_id)
-        assert kept is not None and kept.step >= job.step > 0
-        assert not workers.alive(session, 60)
-    start()
-    job = wait_for(store, job_id, ended)
-    assert (job.status, job.attempt) == ("succeeded", 2)
-    with store.read() as session:
-        assert "resumed" in [event.type for event in events.since(session, job_id)]
-
-
-def test_a_killed_parent_takes_its_children_along(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
-) -> None:
-    parent, job_id = start(), queue(store, wine, LONG)
-    wait_for(store, job_id, lambda job: job.status == "running")
-    children = parent.children()
-    parent.kill()
-    gone, alive = psutil.wait_procs(children, timeout=5)
-    assert gone and not alive
 
 
 def test_a_queued_job_without_a_message_is_found_and_a_cancelled_one_stops(

@@ -1,6 +1,7 @@
 """The training rows of an epoch, in its order, a step at a time."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from service.randomness import permutation
 from service.spec import TrainingSpec
@@ -31,7 +32,8 @@ class Batches:
         order = permutation(len(data.train), self._seed, "order", epoch).to(data.x.device)
         index = data.train[order][: self._rows]
         whole = data.x[0].numel() * data.x.element_size() * len(index) <= GATHER_BYTES
-        ordered = data.rows(index) if whole else None
+        if whole:
+            yield from islice(data.rows(index).split(size), first, None)
+            return
         for step in range(first, self.steps):
-            rows = slice(step * size, (step + 1) * size)
-            yield data.rows(index[rows]) if ordered is None else ordered[rows]
+            yield data.rows(index[step * size : (step + 1) * size])

@@ -84,7 +84,14 @@ def unpack(tensors: Tensors, rest: State, network: nn.Module, optimizer: torch.o
 
 def cpu(tensors: Mapping[str, Tensor]) -> Tensors:
     """Return tensors as safetensors takes them: on the CPU, each with memory of its own."""
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    own: Tensors = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        own[name] = value.detach().cpu().contiguous()
+        if own[name].untyped_storage().data_ptr() in taken:
+            own[name] = own[name].clone()
+        taken.add(own[name].untyped_storage().data_ptr())
+    return own
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:

@@ -20,7 +20,7 @@ def evaluate(network: Network, rows: Batch, tally: Tally, between: Callable[[], 
             batch = rows[start : start + BATCH_ROWS]
             output = network(batch.x)
             tally.add(output, batch.y)
-            loss = tally.loss.per_row(output, batch.y).double()
+            loss = tally.measure.loss.per_row(output, batch.y).double()
             mean = loss.mean() if batch.weight is None else (loss * batch.weight).mean()
             tally.add_loss(mean.item(), len(batch.y))
     return tally.values()

@@ -22,7 +22,7 @@ from worker.training.plateau import Plateau
 from worker.training.recorder import Recorder
 from worker.training.step import Step
 from worker.training.stopping import Stopping
-from worker.training.tally import Tally, Units
+from worker.training.tally import Measure, Tally, Units
 
 SCAN_STEPS = 32
 """Steps between looks at the losses, each of which waits for the device."""
@@ -53,12 +53,13 @@ class Loop:
         units: Units | None,
     ) -> None:
         self.spec, self.network, self.data, self.take_step = spec, network, data, step
-        self.lease, self.recorder, self.metrics, self.units = lease, recorder, list(metrics), units
+        self.lease, self.recorder, self.metrics = lease, recorder, list(metrics)
         self.device, self.batches = data.x.device, batches
         self.epoch = self.step = self.batch = self.rows = 0
         self.pretrained = 0
         """Layers whose pre-training is done."""
-        self.tally = self.new_tally()
+        self.measured = Measure(spec.loss, self.metrics, units, records=self.device.type == "cpu")
+        self.tally = Tally(self.measured)
         self.stopping = Stopping.of(spec, self.metrics, len(data.validation) > 0)
         self.plateau = Plateau.of(spec, self.metrics, len(data.validation) > 0)
         averaging = spec.training.averaging
@@ -67,12 +68,8 @@ class Loop:
         self.best: Tensors | None = None
         self.best_step = 0
         self.best_values: Values = {}
-        self._losses = torch.zeros(SCAN_STEPS, device=self.device)
-        self._unscanned: list[int] = []
-
-    def new_tally(self) -> Tally:
-        """Return an empty tally of this job's loss and metrics."""
-        return Tally(self.spec.loss, self.metrics, self.units)
+        self._unscanned: list[tuple[Tensor, int]] = []
+        """Mean loss and rows of the steps since the last look."""
 
     @property
     def finished(self) -> bool:
@@ -117,12 +114,11 @@ class Loop:
         for batch in self.batches.of(self.epoch, self.batch):
             self.check_wish()
             loss, output = self.take_step(batch, self.step)
-            self._losses[len(self._unscanned)] = loss
-            self._unscanned.append(len(batch.y))
+            self._unscanned.append((loss, len(batch)))
             self.tally.add(output, batch.y)
             self.step += 1
             self.batch += 1
-            self.rows += len(batch.y)
+            self.rows += len(batch)
             if self.average:
                 self.average.after_step(self.step)
             wanted = checkpoint_steps is not None and self.step % checkpoint_steps == 0
@@ -136,13 +132,14 @@ class Loop:
 
     def _scan(self) -> None:
         """Look at the losses since the last look: all must be finite; they go into the tally and the log."""
-        count = len(self._unscanned)
-        first = self.step - count
-        every = self.spec.training.log_every_steps
-        for offset, loss in enumerate(self._losses[:count].tolist()):
+        if not self._unscanned:
+            return
+        losses, rows = zip(*self._unscanned, strict=True)
+        first, every = self.step - len(rows), self.spec.training.log_every_steps
+        for offset, loss in enumerate(torch.stack(losses).tolist()):
             if not math.isfinite(loss):
                 raise not_finite("loss", loss, first + offset, self.epoch)
-            self.tally.add_loss(loss, self._unscanned[offset])
+            self.tally.add_loss(loss, rows[offset])
             at = first + offset + 1
             if every and at % every == 0:
                 values = {"batch_loss": loss, "learning_rate": self.take_step.learning_rate(at - 1)}
@@ -152,7 +149,7 @@ class Loop:
     def _end_epoch(self) -> None:
         train = self.tally.values()
         validation = self.validate()
-        self.epoch, self.batch, self.tally = self.epoch + 1, 0, self.new_tally()
+        self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally(self.measured)
         self.values = {"train": train, **({"validation": validation} if validation else {})}
         for split, found in self.values.items():
             self.recorder.add(split, self.epoch, self.step, found)
@@ -180,7 +177,7 @@ class Loop:
         self.take_step.end()
         try:
             with self.average.in_place() if self.average else nullcontext():
-                return evaluate(self.network, self.data.rows(index), self.new_tally(), between)
+                return evaluate(self.network, self.data.rows(index), Tally(self.measured), between)
         finally:
             self.take_step.begin()
 

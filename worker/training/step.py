@@ -1,7 +1,7 @@
-"""One training step, behind a small interface, so that a faster engine can take its place."""
+"""One training step, behind a small interface."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.blocks.noise import StepNoise, set_noise
 from service.blocks.optimizers import Group
@@ -11,14 +11,28 @@ from service.network.learning import Learning
 from service.randomness import generator
 from service.spec import JobSpec
 from worker.data import Batch
-from worker.training.augment import Augment, losses_of_rows
+from worker.training.augment import Augment
+from worker.training.clipping import clipping
+from worker.training.gradient import Gradient, Pass
+from worker.training.recorded import Recorded, Results
+from worker.training.update import Update
 
 
 class Step:
-    """Forward, loss, penalties, backward, clipping, optimiser, constraints: a function of (state, batch, step)."""
+    """Forward, loss, penalties, backward, clipping, optimiser, constraints: a function of (state, batch, step).
+
+    On a processor every part that can be is recorded at its first call and replayed afterwards (`recorded.py`); with
+    `records` false all of it runs as it is written. Both give the same bits.
+    """
 
     def __init__(
-        self, network: Network, spec: JobSpec, device: torch.device, horizon: Horizon, rows_of_batch: int
+        self,
+        network: Network,
+        spec: JobSpec,
+        device: torch.device,
+        horizon: Horizon,
+        rows_of_batch: int,
+        records: bool = True,
     ) -> None:
         self.network, self.horizon = network, horizon
         self.reduction = 1.0
@@ -26,13 +40,23 @@ class Step:
         groups = _groups(network)
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = spec.optimizer.build(groups)
+        self._update = Update(self.optimizer, self._parameters)
         self._seed, self._device, self._rows_of_batch = spec.training.seed, device, rows_of_batch
-        self._noise = StepNoise(self._seed, 0, device)
+        self._noise = StepNoise(self._seed, 0, device, parts=spec.training.accumulate)
         self._augment = Augment(spec, device)
-        self._loss, self._schedule = spec.loss, spec.schedule
+        records = records and device.type == "cpu"
+        self._gradient = Gradient(network, spec, self._noise, self._parameters, records)
+        self._clip = clipping(spec.regularization, records)
+        self._constrain = self._constraints(spec, records)
+        self._schedule = spec.schedule
         self._base_rate, self._searches = spec.optimizer.learning_rate, spec.optimizer.searches
-        self._clip_norm, self._clip_value = spec.regularization.clip_norm, spec.regularization.clip_value
         self._rate: float | None = None
+        self._learning: tuple[bool, ...] = ()
+
+    @property
+    def replays(self) -> bool:
+        """True when forward and backward pass of rows like those so far are replayed."""
+        return self._gradient.replays
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of step `step`."""
@@ -41,17 +65,21 @@ class Step:
     def enter(self, epoch: int) -> None:
         """Let learn what does so in epoch `epoch`, counted from 0."""
         self.network.learn(epoch + 1)
+        self._learning = tuple(parameter.requires_grad for parameter in self._parameters)
+        self._gradient.begin()
 
     def begin(self) -> None:
         """Get the network ready to train: statistics move, noise is on."""
         self.network.train()
         set_noise(self.network, self._noise)
+        self._gradient.begin()
 
     def end(self) -> None:
         """Get the network ready to predict: statistics are frozen, noise is off."""
         self.network.eval()
         set_noise(self.network, None)
 
+    @torch.no_grad()
     def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Take one step; return the mean loss of its rows without penalties, and the outputs, both detached.
 
@@ -60,66 +88,67 @@ class Step:
         batch = self._augment(batch, step)
         self._noise.step = step
         self._set_rate(self.learning_rate(step))
-        loss, output = self._search(batch) if self._searches else self._descend(batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        found = self._search(batch) if self._searches else self._descend(batch)
         self._shake(step)
-        self.network.constrain_()
-        return loss, output
+        if self._constrain is not None:
+            self._constrain(self._learning)
+        return found.loss, found.output
 
-    def _descend(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        loss, _, output = self._gradient(batch)
-        if self._clip_value is not None:
-            nn.utils.clip_grad_value_(self._parameters, self._clip_value)
-        if self._clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
-        self.optimizer.step()
-        return loss, output
+    def _descend(self, batch: Batch) -> Pass:
+        found = self._pass(batch)
+        if self._clip is not None:
+            self._clip([gradient for gradient in found.gradients if gradient is not None])
+        self._update(found.gradients)
+        return found
 
-    def _search(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _search(self, batch: Batch) -> Pass:
         """Let the optimiser look at the loss of the batch as often as it likes; every look has the same noise."""
-        seen: list[tuple[Tensor, Tensor]] = []
+        seen: list[Pass] = []
 
         def look() -> Tensor:
-            self.optimizer.zero_grad(set_to_none=True)
-            loss, whole, output = self._gradient(batch)
-            seen.append((loss, output))
-            return whole
+            seen.append(self._pass(batch))
+            self._update.lend(seen[-1].gradients)
+            return seen[-1].whole
 
         self.optimizer.step(look)  # type: ignore[arg-type]
+        self.optimizer.zero_grad(set_to_none=True)
         return seen[0]
 
-    def _gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Leave the gradient of loss and penalties behind; return the loss, the loss with penalties, the outputs."""
-        size, rows = self._rows_of_batch, len(batch.y)
+    def _pass(self, batch: Batch) -> Pass:
+        """Return the pass of a step's rows, which are one batch or several."""
+        size, rows = self._rows_of_batch, len(batch)
+        self._noise.part = 0
         if rows <= size:
-            self._noise.part = 0
-            return self._part(batch, 1.0)
+            return self._gradient(batch)
         parts = []
         for part, start in enumerate(range(0, rows, size)):
             self._noise.part, cut = part, batch[start : start + size]
-            parts.append(self._part(cut, len(cut.y) / rows))
-        losses, wholes, outputs = zip(*parts, strict=True)
-        return torch.stack(losses).sum(), torch.stack(wholes).sum(), torch.cat(outputs)
+            parts.append(self._gradient(cut, len(cut) / rows))
+            if part:
+                _add(parts[0].gradients, parts[-1].gradients)
+        losses, wholes, outputs, gradients = zip(*parts, strict=True)
+        return Pass(torch.stack(losses).sum(), torch.stack(wholes).sum(), torch.cat(outputs), gradients[0])
 
-    def _part(self, batch: Batch, share: float) -> tuple[Tensor, Tensor, Tensor]:
-        output = self.network(batch.x)
-        loss = losses_of_rows(self._loss, output, batch).mean()
-        penalty = self.network.penalty()
-        whole = loss if penalty is None else loss + penalty
-        if share != 1.0:
-            loss, whole = loss * share, whole * share
-        torch.autograd.backward(whole)
-        return loss.detach(), whole.detach(), output.detach()
+    def _constraints(self, spec: JobSpec, records: bool) -> Recorded | None:
+        if not self.network.constrained:
+            return None
 
-    @torch.no_grad()
+        def constrain() -> Results:
+            self.network.constrain_()
+            return ()
+
+        identity = ("constraints", spec.network.model_dump_json(), spec.regularization.model_dump_json())
+        return Recorded(constrain, list(self.network.parameters()), identity, records=records)
+
     def _shake(self, step: int) -> None:
         """Add the noise of the schedule to every weight."""
         std = self._schedule.noise(step, self.horizon, self._rate or 0.0)
         if std:
             source = generator(self._seed, "anneal", step, device=self._device)
             for parameter in self._parameters:
-                if parameter.requires_grad:
-                    parameter.add_(torch.randn(parameter.shape, generator=source, device=self._device), alpha=std)
+                if not parameter.requires_grad:
+                    continue
+                parameter.add_(torch.randn(parameter.shape, generator=source, device=self._device), alpha=std)
 
     def _set_rate(self, rate: float) -> None:
         if rate != self._rate:
@@ -140,3 +169,10 @@ def _groups(network: Network) -> list[Group]:
         if learning.since is not None:
             groups.setdefault(learning, {"params": [], "factor": learning.factor})["params"].append(parameter)
     return list(groups.values())
+
+
+def _add(sums: list[Tensor | None], gradients: list[Tensor | None]) -> None:
+    """Add gradients to others in place; both lack the same ones."""
+    pairs = [(a, b) for a, b in zip(sums, gradients, strict=True) if a is not None and b is not None]
+    own, more = zip(*pairs, strict=True)
+    torch._foreach_add_(own, more)

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from service.blocks.losses import Loss
 from service.blocks.metrics import Metric
+from worker.training.recorded import Recorded
+
+ROWS_AT_ONCE = 1024
+"""Rows from which on it is worth it to count."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +27,68 @@ class Units:
         return values * self.scale + self.shift
 
 
-@dataclass
-class Tally:
-    """Running sums over rows. Batches are added one by one in their order, so that a resumed sum has the same bits."""
+class Measure:
+    """Loss and metrics of a job, and the units that its values are in."""
 
-    loss: Loss
-    metrics: Sequence[Metric]
-    units: Units | None
-    rows: int = 0
-    loss_sum: float = 0.0
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    def __init__(self, loss: Loss, metrics: Sequence[Metric], units: Units | None, records: bool) -> None:
+        self.loss, self.units = loss, units
+        self.metrics = list(metrics)
+        self.counting = [metric for metric in metrics if metric.counts]
+        self.summing = [metric for metric in metrics if not metric.counts]
+        held = [] if units is None else [units.scale, units.shift]
+        said = loss.model_dump_json(), *(metric.model_dump_json() for metric in self.summing)
+        self._add = Recorded(self._added, held, ("metrics", said, units is None), records=records)
 
-    @torch.no_grad()
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Add the metrics of a batch; its loss comes separately (`add_loss`)."""
+    @property
+    def replays(self) -> bool:
+        """True when sums over batches like those so far are replayed."""
+        return self._add.replays
+
+    def counted(self, prediction: Tensor, target: Tensor) -> list[Tensor]:
+        """Return the sums of the metrics that count, over some rows; all of them compare predictions of classes."""
+        return [metric.sums(prediction, target) for metric in self.counting]
+
+    def added(self, output: Tensor, target: Tensor, known: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums of the other metrics over a batch, added to those that are known, if any."""
+        if torch.is_inference_mode_enabled():
+            return self._added(output, target, *known)
+        return [sums for sums in self._add((target.shape[0], len(known)), output, target, *known) if sums is not None]
+
+    def _added(self, output: Tensor, target: Tensor, *known: Tensor) -> list[Tensor]:
         prediction, variance = self.loss.link(output), self.loss.variance(output)
         if self.units is not None:
             prediction, target = self.units(prediction), self.units(target)
             variance = None if variance is None else variance * self.units.scale.square()
-        for metric in self.metrics:
-            fresh = metric.sums(prediction, target, variance)
-            known = self.sums.get(metric.key)
-            self.sums[metric.key] = fresh if known is None else known + fresh
+        fresh = [metric.sums(prediction, target, variance) for metric in self.summing]
+        return [a + b for a, b in zip(known, fresh, strict=True)] if known else fresh
+
+
+@dataclass
+class Tally:
+    """Running sums over rows, the same to the bit wherever a run was broken off.
+
+    What counts is put off until there are rows enough to be worth it; all else is added batch by batch, in their order.
+    """
+
+    measure: Measure
+    rows: int = 0
+    loss_sum: float = 0.0
+    counts: list[Tensor] = field(default_factory=list)
+    """Of every metric that counts, in their order; none before the first batch."""
+    sums: list[Tensor] = field(default_factory=list)
+    """Of every other metric."""
+    waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Predictions and targets that are not counted yet."""
+
+    def add(self, output: Tensor, target: Tensor) -> None:
+        """Add the metrics of a batch; its loss comes separately (`add_loss`)."""
+        if self.measure.summing:
+            self.sums = self.measure.added(output, target, self.sums)
+        if self.measure.counting:
+            # Predictions batch by batch, too: an exponential may end in another bit elsewhere in a tensor.
+            self.waiting.append((self.measure.loss.link(output), target))
+            if len(self.waiting) * target.shape[0] >= ROWS_AT_ONCE:
+                self._count()
 
     def add_loss(self, mean: float, rows: int) -> None:
         """Add the mean loss of a batch of so many rows."""
@@ -54,16 +98,30 @@ class Tally:
     def values(self) -> dict[str, Any]:
         """Return the mean loss and every metric by name."""
         found: dict[str, Any] = {"loss": self.loss_sum / self.rows if self.rows else float("nan")}
-        for metric in self.metrics:
-            if metric.key in self.sums:
-                found[metric.key] = metric.value(self.sums[metric.key].cpu())
-        return found
+        sums = self._by_name()
+        return found | {metric.key: metric.value(sums[metric.key].cpu()) for metric in self.measure.metrics if sums}
 
     def state(self) -> dict[str, Any]:
         """Return the sums as JSON values."""
-        return {"rows": self.rows, "loss": self.loss_sum, "sums": {k: v.tolist() for k, v in self.sums.items()}}
+        sums = {name: values.tolist() for name, values in self._by_name().items()}
+        return {"rows": self.rows, "loss": self.loss_sum, "sums": sums}
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Go on from `state`."""
         self.rows, self.loss_sum = state["rows"], state["loss"]
-        self.sums = {k: torch.tensor(v, dtype=torch.float64, device=device) for k, v in state["sums"].items()}
+        known = {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in state["sums"].items()}
+        self.counts = [known[metric.key] for metric in self.measure.counting if known]
+        self.sums = [known[metric.key] for metric in self.measure.summing if known]
+
+    def _by_name(self) -> dict[str, Tensor]:
+        self._count()
+        metrics = [*self.measure.counting, *self.measure.summing]
+        return {metric.key: sums for metric, sums in zip(metrics, [*self.counts, *self.sums], strict=False)}
+
+    def _count(self) -> None:
+        if not self.waiting:
+            return
+        predictions, targets = zip(*self.waiting, strict=True)
+        self.waiting = []
+        fresh = self.measure.counted(torch.cat(predictions), torch.cat(targets))
+        self.counts = [a + b for a, b in zip(self.counts, fresh, strict=True)] if self.counts else fresh

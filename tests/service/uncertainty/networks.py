@@ -8,7 +8,7 @@ import orjson
 import torch
 from torch import Tensor, nn
 
-from service.blocks.noise import set_noise
+from service.blocks.noise import Noise, set_noise
 from service.network import Network, build_network, materialize
 from service.randomness import derive, generator
 from service.spec import NetworkSpec, RegularizationSpec
@@ -73,7 +73,7 @@ def rows_of(shape: tuple[int, ...], count: int, seed: int = 3) -> Tensor:
     return torch.randn(count, *shape, generator=generator(seed, "rows"))
 
 
-class ExplicitNoise:
+class ExplicitNoise(Noise):
     """The mask of sample t as the module's docstring says it, for one row at a time."""
 
     def __init__(self, seed: int, sample: int) -> None:

@@ -72,7 +72,7 @@ def test_frozen_layers_of_a_model_keep_its_weights_and_statistics_bit_for_bit(
     assert not before["layers.batch_norm_1.running_mean"].eq(0).any()
     with sqlite_store.read() as session:
         model = models.get(session, str(jobs.get(session, job).model))
-    assert model.metrics["test"]["accuracy"] > 0.8
+    assert model.metrics["test"]["accuracy"] > 0.6
 
 
 def test_layers_of_a_model_that_learn_start_from_its_weights(
