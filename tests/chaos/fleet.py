@@ -61,7 +61,7 @@ class Fleet:
         self.store: Store = open_store(database.url)
         self.workers: list[subprocess.Popen[bytes]] = []
         self.redis = self._start_redis()
-        self.server = self._start("server", server_command(self.settings))
+        self.server = self.start("server", server_command(self.settings))
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
         for _ in range(workers):
             self.start_worker()
@@ -87,7 +87,7 @@ class Fleet:
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """Add a worker."""
         (command,) = worker_commands(self.settings).values()
-        process = self._start("worker", command, environment)
+        process = self.start("worker", command, environment)
         self.workers.append(process)
         return process
 
@@ -101,7 +101,7 @@ class Fleet:
         """Kill the server, and start it again on the same port."""
         self.server.kill()
         self.server.wait()
-        self.server = self._start("server", server_command(self.settings))
+        self.server = self.start("server", server_command(self.settings))
 
     def flush_redis(self) -> None:
         """Throw away everything that is in Redis."""
@@ -181,7 +181,8 @@ class Fleet:
         answer = self.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000})
         return [event["type"] for event in answer.json()["data"]]
 
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Any:
+    def start(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Any:
+        """Start a process with the settings of this fleet; what it prints goes to the log of this name."""
         with (self.home / f"{name}.log").open("ab") as log:
             variables = self.settings.environment() | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
             preexec = end_with(os.getpid())
@@ -189,7 +190,7 @@ class Fleet:
 
     def _start_redis(self) -> subprocess.Popen[bytes]:
         self.socket.unlink(missing_ok=True)
-        process: subprocess.Popen[bytes] = self._start("redis", redis_command(self.socket))
+        process: subprocess.Popen[bytes] = self.start("redis", redis_command(self.socket))
         wait_for_redis(self.socket)
         return process
 

@@ -94,7 +94,7 @@ def test_a_host_is_cut_off_and_connected_again(
         "TRAINYARD_BROKER_URL": f"redis://{NEAR}:{broker.port}/0",
     }
     (command,) = worker_commands(fleet.settings).values()
-    fleet.workers.append(fleet._start("far", ["ip", "netns", "exec", NAME, *command], far))
+    fleet.workers.append(fleet.start("far", ["ip", "netns", "exec", NAME, *command], far))
     dataset = fleet.upload(wine_csv)
     spec = {**SPEC, "data": {**SPEC["data"], "dataset": dataset}}
     job_id = fleet.submit(spec)
