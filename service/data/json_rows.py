@@ -148,8 +148,8 @@ def _series(name: str, values: list[object], dtype: pl.DataType | None) -> pl.Se
         raise invalid(f"column {name!r} cannot be read: {error}", path=name) from error
 
 
-def _batches(rows: Iterator[Row], names: list[str], size: int = BATCH) -> Iterator[dict[str, list[object]]]:
-    while batch := list(islice(rows, size)):
+def _batches(rows: Iterator[Row], names: list[str], size: int | None = None) -> Iterator[dict[str, list[object]]]:
+    while batch := list(islice(rows, size or BATCH)):
         yield {name: [row.get(name) for row in batch] for name in names}
 
 
