@@ -38,6 +38,7 @@ def trained(spec: JobSpec, data: TrainingData, records: bool) -> tuple[dict[str,
     seen, number = [], 0
     for epoch in range(EPOCHS):
         step.begin()
+        step.enter(epoch)
         for batch in batches.of(epoch):
             loss, output = step(batch, number)
             tally.add(output, batch.y)
@@ -58,6 +59,11 @@ def loaded(sqlite_store: Store, settings: Settings, tmp_path: Path) -> Any:
     return of
 
 
+THAWING: list[dict[str, Any]] = [
+    {"type": "dense", "units": 6, "trainable": False, "unfreeze_at_epoch": 2, "regularizer": {"l2": 0.01}},
+    {"type": "batch_norm", "trainable": False},
+    {"type": "dense", "units": "auto", "learning_rate_factor": 0.5},
+]
 WAYS: list[dict[str, Any]] = [
     {"training": {"batch_size": 4, "accumulate": 2}},
     {"training": {"batch_size": "all", "accumulate": 1}, "optimizer": "lbfgs"},
@@ -66,6 +72,12 @@ WAYS: list[dict[str, Any]] = [
     {"regularization": {"max_norm": 0.5, "mixing": "mixup"}, "training": {"batch_size": 4, "accumulate": 2}},
     {"regularization": {"l1": 0.01}, "schedule": {"type": "simulated_annealing", "temperature": 0.01}},
     {"loss": {"type": "cross_entropy", "class_weights": {"a": 3.0}}},
+    {
+        "network": {"layers": THAWING},
+        "optimizer": {"type": "sgd", "momentum": 0.9},
+        "regularization": {"max_norm": 0.5},
+    },
+    {"network": {"layers": THAWING}, "optimizer": "lbfgs", "training": {"batch_size": "all"}},
     {"network": {"regularizer": {"activity_l1": 0.01}, "constraint": {"non_negative": True, "unit_norm": True}}},
 ]
 
