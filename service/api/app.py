@@ -40,6 +40,7 @@ from service.api.warmup import warming_up
 from service.errors import TrainyardError
 from service.predict.admission import Admission
 from service.predict.batching import Batcher
+from service.predict.bulk.streams import Streams
 from service.predict.cache import ModelCache
 from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
@@ -163,12 +164,14 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     held = ModelCache(store, settings.model_cache_bytes)
     batcher = Batcher(held, settings)
     admission = Admission(settings.max_predictions, settings.max_predictions_bytes)
-    backend = Backend(settings, store, queue, held, batcher, admission, asyncio.Event())
+    streams = Streams(settings)
+    backend = Backend(settings, store, queue, held, batcher, admission, streams, asyncio.Event())
     reconciler = Reconciler(store, queue, settings)
     with ExitStack() as stack:
         stack.callback(store.dispose)
         stack.callback(queue.close)
         stack.callback(batcher.close)
+        stack.callback(streams.close)
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)

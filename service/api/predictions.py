@@ -6,6 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from service.api.binary import BINARY, MEDIA_TYPE, accepted, safetensors_of
 from service.api.bodies import read_json
+from service.api.bulk_options import NO_OPTIONS, BulkOptions, is_file
+from service.api.bulk_stream import stream_rows
 from service.api.deps import Service, check_json, check_length, known_query
 from service.api.examples import PREDICTIONS
 from service.api.openapi import BODY_ERRORS, errors, json_request
@@ -42,12 +44,18 @@ class JsonQuestion:
     responses=BINARY | errors(*BODY_ERRORS, NotFound, InvalidInput, InvalidRows, Overloaded),
     openapi_extra=json_request(PredictRequest, "The rows, and how to ask the network how sure it is.", PREDICTIONS),
 )
-async def predict_rows(request: Request, service: Service, model_id: ModelReference) -> Response:
+async def predict_rows(
+    request: Request, service: Service, model_id: ModelReference, query: BulkOptions = NO_OPTIONS
+) -> Response:
     """Predict raw rows by Monte-Carlo dropout: a mean, and how far it can be trusted.
 
     The model carries its preprocessing. The same rows, seed and samples give the same answer, to the rounding of
-    float32: requests that come together are run together.
+    float32: requests that come together are run together. A file of rows (CSV, Parquet, one JSON object a line) is
+    answered with a stream of predictions, as one JSON object a line, CSV or Parquet, whichever is accepted.
     """
+    if is_file(request.headers.get("content-type")):
+        return await stream_rows(request, service, model_id, query.read())
+    query.refuse()
     check_json(request.headers.get("content-type"))
     check_length(request, service.settings.max_json_bytes)
     binary = accepted(request.headers.get("accept"))
