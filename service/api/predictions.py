@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.api.binary import BINARY, MEDIA_TYPE, accepted, safetensors_of
+from service.api.binary import MEDIA_TYPE, accepted, safetensors_of
 from service.api.bodies import read_json
+from service.api.bulk_documents import STREAMED, rows_request
 from service.api.bulk_options import NO_OPTIONS, BulkOptions, is_file
 from service.api.bulk_stream import stream_rows
 from service.api.deps import Service, check_json, check_length, known_query
@@ -13,7 +14,7 @@ from service.api.examples import PREDICTIONS
 from service.api.openapi import BODY_ERRORS, errors, json_request
 from service.api.parameters import ModelReference
 from service.api.questions import ask
-from service.errors import InvalidInput, InvalidRows, NotFound, Overloaded
+from service.errors import InvalidInput, InvalidRows, NotAcceptable, NotFound, Overloaded
 from service.predict.cache import LoadedModel
 from service.predict.messages import PredictAnswer, PredictRequest
 
@@ -41,8 +42,10 @@ class JsonQuestion:
     "/{model_id}/predict",
     summary="Predict with uncertainty",
     response_model=PredictAnswer,
-    responses=BINARY | errors(*BODY_ERRORS, NotFound, InvalidInput, InvalidRows, Overloaded),
-    openapi_extra=json_request(PredictRequest, "The rows, and how to ask the network how sure it is.", PREDICTIONS),
+    responses=STREAMED | errors(*BODY_ERRORS, NotFound, NotAcceptable, InvalidInput, InvalidRows, Overloaded),
+    openapi_extra=rows_request(
+        json_request(PredictRequest, "The rows, and how to ask the network how sure it is.", PREDICTIONS)
+    ),
 )
 async def predict_rows(
     request: Request, service: Service, model_id: ModelReference, query: BulkOptions = NO_OPTIONS

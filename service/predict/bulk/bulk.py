@@ -55,8 +55,8 @@ class Bulk:
         samples, values, most = max(self.plan.samples, 1), self.plan.answers.values, settings.max_stream_values
         if rows * samples * values > most:
             raise TooLarge(
-                f"{rows:,} rows x {samples:,} samples x {values:,} outputs are more than the {most:,} numbers that may be "
-                "computed of one file: ask for fewer samples, or send fewer rows."
+                f"{rows:,} rows x {samples:,} samples x {values:,} outputs are more than the {most:,} numbers that may "
+                "be computed of one file: ask for fewer samples, or send fewer rows."
             )
 
     def encoded(self, frames: Iterator[Frame], start: int = 0) -> Iterator[Tensor]:
