@@ -11,7 +11,7 @@ from service.client import ClientError, Refused
 from service.commands import commands, settings_of
 from service.judging import judging
 from service.settings import Settings
-from service.stack import migrate_command, server_command, up, work, worker_commands
+from service.stack import migrate_command, predictor_command, server_command, up, work, worker_commands
 from service.steering import steering
 from service.supervisor import StartFailed
 from service.terminal import problem_lines, say
@@ -52,6 +52,12 @@ def worker(home: Home = None, slots: Slots = None) -> None:
     if len(commands) == 1:
         _become(commands[0], settings)
     work(settings, say)
+
+
+@app.command()
+def predictor(home: Home = None) -> None:
+    """Run a predictor alone: it makes queued predictions, whatever is being trained."""
+    _become(predictor_command(), settings_of(home=home))
 
 
 @app.command()

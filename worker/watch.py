@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from sqlalchemy.orm import Session
+
 from service.devices import kind_of
 from service.errors import TrainyardError
 from service.queue import Queue
@@ -103,9 +105,13 @@ class Watch:
             if pid in living and exitcode is None:
                 continue
             with self._store.begin() as session:
-                for job in jobs.held_by(session, self._name_of(pid)):
-                    reason = cause(session, job.id, pid, child.exitcode if exitcode is None else exitcode)
-                    jobs.lose(session, job.id, job.attempt, self._settings.max_attempts, reason)
-                    log.error("job %s: %s", job.id, reason)
+                self._take(session, pid, child.exitcode if exitcode is None else exitcode)
             del self._known[pid]
         self._known |= living
+
+    def _take(self, session: Session, pid: int, exitcode: int | None) -> None:
+        """Take what a dead child held."""
+        for job in jobs.held_by(session, self._name_of(pid)):
+            reason = cause(session, job.id, pid, exitcode)
+            jobs.lose(session, job.id, job.attempt, self._settings.max_attempts, reason)
+            log.error("job %s: %s", job.id, reason)

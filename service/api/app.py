@@ -25,10 +25,12 @@ from service.api import (
     openapi,
     predictions,
     problems,
+    queued_predictions,
     webhooks,
     weights,
 )
 from service.api.access import Access
+from service.api.bulk_submission import DatasetRequest
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
@@ -66,6 +68,7 @@ TAGS = [
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "predictions", "description": "Whole files that are predicted later: ask, look, fetch the result."},
     {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
     {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "inference protocol", "description": "The Open Inference Protocol 2, for KServe's and Triton's clients."},
@@ -73,6 +76,7 @@ TAGS = [
 ]
 BODIES = (
     PredictRequest,
+    DatasetRequest,
     InferRequest,
     EvaluateRequest,
     ImportanceRequest,
@@ -89,6 +93,8 @@ ROUTERS = (
     job_records.router,
     models.router,
     predictions.router,
+    queued_predictions.models_router,
+    queued_predictions.router,
     evaluation.router,
     aliases.router,
     inference.router,

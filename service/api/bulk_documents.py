@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.api.answers.predictions import Prediction
 from service.api.binary import BINARY
 from service.api.bulk_options import FILES
 from service.api.openapi import Responses
@@ -26,6 +27,13 @@ STREAMS: dict[str, Any] = {
 }
 STREAMED: Responses = {200: {**BINARY[200], "content": BINARY[200]["content"] | STREAMS, "headers": HEADER}}
 """The answers to rows in JSON, and to files of rows."""
+LATER: Responses = {202: {"description": "With `async=true`: the queued prediction.", "model": Prediction}}
+RESULT: Responses = {
+    200: {
+        "description": "The predictions of all rows. `ETag` of the Parquet file is its SHA-256.",
+        "content": STREAMS,
+    }
+}
 SAMPLE = "alcohol,hue\n13.2,1.05\n12.4,0.98\n"
 
 

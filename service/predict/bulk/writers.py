@@ -106,14 +106,7 @@ class ParquetWriter(Writer):
     def rows(self, predictions: Sequence[Mapping[str, Any]]) -> bytes:
         """See `Writer.rows`."""
         # As columns they take a twentieth of what they take as objects.
-        self._held.append(
-            pl.DataFrame(
-                [
-                    pl.Series(name, [prediction[name] for prediction in predictions], dtype=kind)
-                    for name, kind in self._kept.items()
-                ]
-            )
-        )
+        self._held.append(self.table(predictions))
         full = sum(table.height for table in self._held) >= GROUP_ROWS
         return self._group() if full or sum(table.estimated_size() for table in self._held) >= GROUP_BYTES else b""
 
@@ -123,10 +116,23 @@ class ParquetWriter(Writer):
         return rest + self._stitcher.end()
 
     def _group(self) -> bytes:
-        table, self._held = pl.concat(self._held), []
-        file = io.BytesIO()
-        table.write_parquet(file, row_group_size=table.height, metadata=self._metadata)
-        return self._stitcher.add(file.getvalue())
+        held, self._held = self._held, []
+        return self._stitcher.add(self.file(held))
+
+    def table(self, predictions: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Return predictions as columns."""
+        return pl.DataFrame(
+            [
+                pl.Series(name, [prediction[name] for prediction in predictions], dtype=kind)
+                for name, kind in self._kept.items()
+            ]
+        )
+
+    def file(self, tables: Sequence[pl.DataFrame]) -> bytes:
+        """Return a whole file of one row group."""
+        whole, file = pl.concat(tables), io.BytesIO()
+        whole.write_parquet(file, row_group_size=whole.height, metadata=self._metadata)
+        return file.getvalue()
 
 
 WRITERS: dict[str, type[Writer]] = {kind.suffix: kind for kind in (LineWriter, CsvWriter, ParquetWriter)}
