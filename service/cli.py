@@ -10,6 +10,7 @@ import typer
 from service.client import ClientError, Refused
 from service.commands import commands, settings_of
 from service.judging import judging
+from service.predicting import predicting
 from service.settings import Settings
 from service.stack import migrate_command, predictor_command, server_command, up, work, worker_commands
 from service.steering import steering
@@ -69,6 +70,7 @@ def migrate(home: Home = None) -> None:
 app.add_typer(commands)
 app.add_typer(steering)
 app.add_typer(judging)
+app.add_typer(predicting)
 
 
 def _become(command: list[str], settings: Settings) -> None:

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from service.cli import main
 from service.settings import Settings
 
 PARQUET, CSV, LINES = "application/vnd.apache.parquet", "text/csv", "application/x-ndjson"
@@ -368,3 +371,42 @@ def test_a_client_that_leaves_or_stops_to_read_is_not_worked_for(narrow: Any, ir
             assert eventually(lambda: not left(narrow))  # long before all has been read
         answer = send(narrow, model, body[:1_000].rpartition(b"\n")[0], CSV)
         assert answer.status_code == 200
+
+
+def test_the_command_streams_files(
+    api: Any,
+    model: str,
+    iris_csv: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    table = pl.read_csv(iris_csv)
+    table.write_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "rows.csv").write_bytes(iris_csv)
+    monkeypatch.setenv("TRAINYARD_URL", str(api.client.base_url))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, bytes, bytes]:
+        monkeypatch.setattr(sys, "argv", ["trainyard", "predict", model, *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsysbinary.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    code, lines, _ = run("rows.parquet", "--mc-samples", "5", "--seed", "2")
+    assert code == 0
+    found = [json.loads(line) for line in lines.splitlines()]
+    for source, out in (("rows.csv", "out.ndjson"), ("rows.parquet", "out.parquet"), ("rows.csv", "out.csv")):
+        code, said, error = run(source, "-o", out, "--mc-samples", "5", "--seed", "2")
+        assert (code, error) == (0, b""), error
+        assert said.startswith(f"{out}: ".encode())
+    assert [json.loads(line)["label"] for line in Path("out.ndjson").read_text().splitlines()] == [
+        one["label"] for one in found
+    ]
+    assert pl.read_parquet("out.parquet").to_dicts() == found
+    assert pl.read_csv("out.csv")["label"].to_list() == [one["label"] for one in found]
+    table.drop("sepal length (cm)").write_parquet("less.parquet")
+    code, _, error = run("less.parquet", "-o", "x.csv")
+    assert code == 1 and b"sepal length (cm): the file has no column" in error
+    assert not Path("x.csv").exists()
