@@ -30,6 +30,7 @@ from worker.watch import Watch
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 SHUTDOWN_SECONDS = 10.0
+ALIVE_SECONDS = 120.0
 
 
 def configure(settings: Settings) -> Celery:
@@ -49,6 +50,8 @@ def configure(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
+        # Celery kills a child that is not up in 4 s, and the next one, and so on: on a busy machine there would be none.
+        worker_proc_alive_timeout=ALIVE_SECONDS,
         worker_hijack_root_logger=True,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
