@@ -127,13 +127,13 @@ class Client:
         # A server on this machine is never behind a proxy, whatever the environment names for the rest of the world.
         near = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
         headers = {HEADER: submitter} if submitter else {}
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=not near, headers=headers)
+        self.http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=not near, headers=headers)
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self.http.close()
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         """Return the JSON of an answer, None where it has no body.
@@ -143,14 +143,14 @@ class Client:
             Refused: The answer is an error.
         """
         try:
-            response = self._http.request(method, path, **arguments)
+            response = self.http.request(method, path, **arguments)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(
                 f"No Trainyard answers at {self.url} ({str(error) or type(error).__name__}). "
                 "Start one with `trainyard up`, or name another with --url or TRAINYARD_URL."
             ) from error
         if response.is_error:
-            raise Refused(_problem_of(response))
+            raise Refused(problem_of(response))
         try:
             return response.json() if response.content else None
         except ValueError as error:
@@ -235,7 +235,8 @@ class Client:
         return list(answer["data"])
 
 
-def _problem_of(response: httpx.Response) -> Problem:
+def problem_of(response: httpx.Response) -> Problem:
+    """Return the problem that an answer holds, or one that says what little is known."""
     try:
         return Problem.model_validate_json(response.content)
     except ValidationError:

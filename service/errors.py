@@ -10,6 +10,7 @@ TrainyardError                      500 internal_error
 |-- MalformedRequest                400 malformed_request
 |-- NotFound                        404 not_found
 |-- MethodNotAllowed                405 method_not_allowed
+|-- NotAcceptable                   406 not_acceptable
 |-- Conflict                        409 conflict
 |   |-- InUse                       409 in_use
 |   |-- WrongState                  409 wrong_state
@@ -126,6 +127,13 @@ class MethodNotAllowed(TrainyardError):
 
     status = 405
     code = "method_not_allowed"
+
+
+class NotAcceptable(TrainyardError):
+    """The answer has no form that the client accepts."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class Conflict(TrainyardError):

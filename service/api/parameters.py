@@ -21,6 +21,7 @@ ModelReference = Annotated[
 ]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
 WebhookId = Annotated[str, Path(pattern=f"^whk_{ID}", description="Id of the webhook.")]
+PredictionId = Annotated[str, Path(pattern=f"^prd_{ID}", description="Id of the prediction.")]
 DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
