@@ -1,14 +1,17 @@
 """Centring: what is left when a mean is taken away, that of every place or that of the row itself."""
 
 from dataclasses import replace
-from math import prod
+from math import prod, sqrt
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from service.blocks.preprocessing import Preprocessing
 from service.blocks.scaling import pieces_of, statistics_of
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 
 MOST_PLACES = 200_000
 """Most elements of a tensor whose means are stored with the model."""
@@ -53,6 +56,14 @@ class ZeroCenter(Preprocessing):
         """Take the means away: number columns in float64, tensors to float32."""
         return frame | {name: self._centred(frame[name], means) for name, means in state["columns"].items()}
 
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        def mean(name: str, means: list[float]) -> Tensor:
+            shape = frame.tensors[name].shape[1:] if name in frame.tensors else ()
+            return torch.tensor(means, dtype=torch.float64).reshape(shape)
+
+        one = torch.ones((), dtype=torch.float64)
+        return frame.scaled({name: (mean(name, means), one) for name, means in state["columns"].items()})
+
     @staticmethod
     def _centred(column: Column, means: list[float]) -> Column:
         values = column.values
@@ -95,6 +106,17 @@ class ImageMean(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Take every row's own mean away, to float32."""
         return frame | {name: self._centred(frame[name]) for name in state["columns"]}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        return frame.mapped(list(state["columns"]), self._of)
+
+    def _of(self, images: Tensor) -> Tensor:
+        axes = tuple(range(1, images.ndim))
+        centred = images - images.mean(axes, keepdim=True)
+        if not self.divide:
+            return centred
+        deviation = centred.square().mean(axes, keepdim=True).sqrt()
+        return centred / deviation.clamp_min(1.0 / sqrt(prod(images.shape[1:])))
 
     def _centred(self, column: Column) -> Column:
         values = column.values

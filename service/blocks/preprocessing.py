@@ -11,6 +11,7 @@ from pydantic import Field
 
 from service.blocks.base import Block, OneOf
 from service.data.frame import Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import Problem
 
 
@@ -61,6 +62,20 @@ class Preprocessing(Block):
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Return the frame with the step applied; `state` is what `fit` returned."""
+        raise NotImplementedError
+
+    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
+        """Return the words that the step tells apart, by the column of text that they stand in."""
+        return {}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        """Return what `apply` returns, by operations on tensors that other programs have, too.
+
+        What `apply` refuses becomes NaN.
+
+        Raises:
+            service.errors.NotExportable: There are no such operations; the path is relative to the step.
+        """
         raise NotImplementedError
 
 

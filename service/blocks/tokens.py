@@ -9,7 +9,8 @@ from pydantic import Field
 
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
-from service.errors import InvalidInput, Problem
+from service.data.graph_frame import GraphFrame
+from service.errors import InvalidInput, NotExportable, Problem
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
@@ -65,6 +66,17 @@ class Tokenize(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Set the ids."""
         return frame | {name: self._coded(frame[name], words) for name, words in state["columns"].items()}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        """Return the frame as it is: a graph is given the ids, or looks up tokens that it is given.
+
+        To cut text into tokens there is no operation.
+        """
+        for name in state["columns"]:
+            if name not in frame.tensors:
+                message = f"column {name!r} is changed before it is cut into tokens, which happens outside of the graph"
+                raise NotExportable([Problem("", message, self.type)])
+        return frame
 
     def _coded(self, column: Column, words: list[str]) -> Column:
         places = {word: i for i, word in enumerate(words, FIRST)}

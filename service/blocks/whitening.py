@@ -1,14 +1,17 @@
 """Whitening: numbers turned so that none tells anything about another, each with variance 1."""
 
+from dataclasses import replace
 from math import prod
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, Problem
 
 MOST_NUMBERS = 4_096
@@ -111,6 +114,20 @@ class PcaWhitening(Preprocessing):
             for name, column in frame.items()
             if name == chosen[0] or name not in chosen
         }
+
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        chosen = list(state["columns"])
+        if not chosen:
+            return frame
+        mean, matrix = (torch.tensor(state[name], dtype=torch.float64) for name in ("mean", "matrix"))
+        white = ((frame.matrix(chosen) - mean) @ matrix.T).float()
+        if self.zca and len(chosen) == 1:
+            if chosen[0] in frame.named:
+                return frame.with_numbers(chosen, white.double())
+            return frame.with_tensor(chosen[0], white.reshape(-1, *frame.tensors[chosen[0]].shape[1:]))
+        order = tuple(NAME if n == chosen[0] else n for n in frame.order if n == chosen[0] or n not in chosen)
+        return replace(frame.without(chosen).with_tensor(NAME, white), order=order)
 
 
 def _matrix(frame: Frame, names: list[str]) -> NDArray[np.float64]:
