@@ -9,6 +9,7 @@ import typer
 
 from service.client import ClientError, Refused
 from service.commands import commands, settings_of
+from service.exporting import exporting
 from service.judging import judging
 from service.settings import Settings
 from service.stack import migrate_command, server_command, up, work, worker_commands
@@ -63,6 +64,7 @@ def migrate(home: Home = None) -> None:
 app.add_typer(commands)
 app.add_typer(steering)
 app.add_typer(judging)
+app.add_typer(exporting)
 
 
 def _become(command: list[str], settings: Settings) -> None:

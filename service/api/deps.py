@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from service.errors import InvalidInput, Problem, TooLarge, UnsupportedMediaType
+from service.export.exporter import Exporter
 from service.predict.admission import Admission
 from service.predict.batching import Batcher
 from service.predict.cache import ModelCache
@@ -28,6 +29,7 @@ class Backend:
     models: ModelCache
     batcher: Batcher
     admission: Admission
+    exporter: Exporter
     closing: asyncio.Event
     """Set as soon as the server begins to shut down: open streams end then."""
 

@@ -2,19 +2,27 @@
 
 from dataclasses import replace
 from math import prod, sqrt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from service.blocks.preprocessing import Preprocessing
+from service.blocks.base import Strict
+from service.blocks.preprocessing import Names, Preprocessing
 from service.blocks.scaling import pieces_of, statistics_of
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
 
 MOST_PLACES = 200_000
 """Most elements of a tensor whose means are stored with the model."""
+
+
+class Means(Strict):
+    """What centring learns: the mean of a number column, or of every element of a tensor."""
+
+    columns: dict[str, Annotated[list[float], Field(min_length=1)]]
 
 
 class ZeroCenter(Preprocessing):
@@ -24,6 +32,7 @@ class ZeroCenter(Preprocessing):
     """
 
     type: Literal["zero_center"] = "zero_center"
+    learned = Means
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -84,6 +93,7 @@ class ImageMean(Preprocessing):
     """
 
     type: Literal["image_mean"] = "image_mean"
+    learned = Names
     divide: bool = False
     """Whether the row's own deviation becomes 1."""
 

@@ -8,14 +8,21 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.encoding import unknown_values
-from service.blocks.preprocessing import Preprocessing
+from service.blocks.preprocessing import Names, Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
 from service.errors import InvalidRows, NotExportable, Problem
 
 MOST_CODES = 10_000
 MISSING = "\x00missing"
+
+
+class OrdinalState(Strict):
+    """What ordinal encoding learns: the values of each column, in the order of their codes."""
+
+    columns: dict[str, list[str | float]]
 
 
 class Ordinal(Preprocessing):
@@ -25,6 +32,7 @@ class Ordinal(Preprocessing):
     """
 
     type: Literal["ordinal"] = "ordinal"
+    learned = OrdinalState
     unknown: Literal["error", "ignore"] = "error"
     """What to do with a value that the data set lacks: refuse its row, or give it a code of its own, the last."""
 
@@ -95,6 +103,7 @@ class Hash(Preprocessing):
     """
 
     type: Literal["hash"] = "hash"
+    learned = Names
     fills = True
     buckets: Annotated[int, Field(ge=2, le=10_000)] = 64
     """Length of the vector."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
@@ -17,10 +18,24 @@ LARGEST_WIDTH = 1_000
 _PROBLEMS = 100
 
 
+class Codes(Strict):
+    """The values of a column that have a code each, and those that share one."""
+
+    values: list[str | float]
+    rare: list[str | float]
+
+
+class OneHotState(Strict):
+    """What one-hot encoding learns."""
+
+    columns: dict[str, Codes]
+
+
 class OneHot(Preprocessing):
     """A 0/1 code for each value that the column has in the data set, sorted."""
 
     type: Literal["one_hot"] = "one_hot"
+    learned = OneHotState
     unknown: Literal["error", "ignore"] = "error"
     """What to do with a value that the data set lacks: refuse its row, or set no code but that of rare values."""
     min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import MISSING, GraphFrame, Words
@@ -17,10 +18,18 @@ from service.errors import InvalidInput, Problem
 SUFFIX = ":missing"
 
 
+class Fills(Strict):
+    """What imputation learns: what goes in the place of missing values, and which columns have an indicator."""
+
+    columns: dict[str, str | float]
+    indicators: list[str]
+
+
 class Impute(Preprocessing):
     """Fills missing values with what the training rows have, or with a constant."""
 
     type: Literal["impute"] = "impute"
+    learned = Fills
     fills: ClassVar[bool] = True
     strategy: Literal["mean", "median", "most_frequent", "constant"] = "mean"
     """What is put in: mean or median of a number column, the most frequent value of any, or `fill_value`."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
@@ -43,8 +44,23 @@ class Statistics:
         return same
 
 
+class Constants(Strict):
+    """Shift and scale of a column, one for each channel."""
+
+    shift: Annotated[list[float], Field(min_length=1)]
+    scale: Annotated[list[float], Field(min_length=1)]
+
+
+class ScalingState(Strict):
+    """What scaling learns."""
+
+    columns: dict[str, Constants]
+
+
 class Scaling(Preprocessing):
     """A step that shifts and scales numbers; 0/1 codes and text stay as they are."""
+
+    learned = ScalingState
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from service.blocks.preprocessing import Preprocessing
+from service.blocks.preprocessing import Names, Preprocessing
 from service.blocks.scaling import pieces_of
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
@@ -22,6 +22,8 @@ SHOWN = 100
 
 class Squashing(Preprocessing):
     """Base of the functions of single numbers, which learn nothing."""
+
+    learned = Names
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
@@ -17,6 +18,12 @@ WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 """A word, with apostrophes inside, or a single mark."""
 
 
+class Vocabularies(Strict):
+    """What tokenizing learns: the tokens of each column, in the order of their ids."""
+
+    columns: dict[str, Annotated[list[str], Field(min_length=1)]]
+
+
 class Tokenize(Preprocessing):
     """Text to `length` token ids: 0 pads, 1 is any token that the vocabulary lacks, the others stand for one each.
 
@@ -25,6 +32,7 @@ class Tokenize(Preprocessing):
     """
 
     type: Literal["tokenize"] = "tokenize"
+    learned = Vocabularies
     fills = True
     length: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Ids of a text; of a longer one the first."""
@@ -56,7 +64,7 @@ class Tokenize(Preprocessing):
         """Learn the vocabulary of each column: the most frequent first, of equally frequent ones in their order."""
         state = {}
         for name in self.chosen(facts):
-            counts = Counter(token for text in frame[name].values.tolist() for token in self._tokens(text))
+            counts = Counter(token for text in frame[name].values.tolist() for token in self.tokens(text))
             if not counts:
                 raise InvalidInput([Problem("", f"column {name!r} has no words in the training rows", got=name)])
             often = [token for token, count in counts.items() if count >= self.min_frequency]
@@ -83,12 +91,13 @@ class Tokenize(Preprocessing):
         texts = column.values.tolist()
         ids = np.full((len(texts), self.length), PADDING, np.int32)
         for row, text in enumerate(texts):
-            found = [places.get(token, UNKNOWN) for token in self._tokens(text)[: self.length]]
+            found = [places.get(token, UNKNOWN) for token in self.tokens(text)[: self.length]]
             if found:
                 ids[row, slice(len(found)) if self.pad == "after" else slice(-len(found), None)] = found
         return Column("tensor", ids, True)
 
-    def _tokens(self, text: str | None) -> list[str]:
+    def tokens(self, text: str | None) -> list[str]:
+        """Return the tokens of a text, in their order."""
         if not text:
             return []
         text = text.lower() if self.lowercase else text

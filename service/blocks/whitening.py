@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
 from service.data.graph_frame import GraphFrame
@@ -22,6 +23,14 @@ LOOP_WORK = 200_000_000
 NAME = "pca"
 
 
+class Axes(Strict):
+    """What whitening learns: the mean, and the axes with their scale."""
+
+    columns: dict[str, None]
+    mean: list[float]
+    matrix: list[list[float]]
+
+
 class PcaWhitening(Preprocessing):
     """(x - mean) along the principal axes of the training rows, each divided by its deviation.
 
@@ -33,6 +42,7 @@ class PcaWhitening(Preprocessing):
     """
 
     type: Literal["pca_whitening"] = "pca_whitening"
+    learned = Axes
     components: Annotated[int, Field(ge=1, le=MOST_NUMBERS)] | None = None
     """How many axes are kept; default: all."""
     zca: bool = False
@@ -114,7 +124,6 @@ class PcaWhitening(Preprocessing):
             for name, column in frame.items()
             if name == chosen[0] or name not in chosen
         }
-
 
     def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
         chosen = list(state["columns"])

@@ -111,8 +111,9 @@ class GraphFrame:
             words, of = self.words[name], {value: place for place, value in enumerate(values)}
             table = torch.tensor([*(of.get(word, -1) for word in words.known), -1])
             return table[torch.where(words.codes < 0, len(words.known), words.codes)]
-        # Values differ, so that at most one is equal.
-        equal = self.picked([name]) == torch.tensor([float(value) for value in values], dtype=torch.float64)
+        # Values differ, so that at most one is equal; no number is equal to text.
+        numbers = [torch.nan if isinstance(value, str) else value for value in values]
+        equal = self.picked([name]) == torch.tensor(numbers, dtype=torch.float64)
         return (equal.double() * torch.arange(1.0, len(values) + 1, dtype=torch.float64)).sum(1).long() - 1
 
     def matrix(self, names: Sequence[str]) -> Tensor:

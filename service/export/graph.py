@@ -1,8 +1,10 @@
 """A whole model as one graph: preprocessing, network and link, for any number of rows."""
 
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -64,14 +66,23 @@ def _along(rows: Tensor, values: Tensor) -> Tensor:
     return rows.reshape(-1, *[1] * (values.ndim - 1))
 
 
-def graph_of(loaded: LoadedModel, *, dropout: bool = False) -> tuple[ExportedProgram, GraphInputs, Whole]:
-    """Return a model as a graph that takes any number of rows, what it takes and what it was made of.
+@dataclass(frozen=True)
+class Graph:
+    """A model as a graph of torch, what it takes, and what it was made of."""
+
+    program: ExportedProgram
+    inputs: GraphInputs
+    whole: Whole
+
+
+def graph_of(loaded: LoadedModel, *, dropout: bool = False) -> Graph:
+    """Return a model as a graph that takes any number of rows.
 
     Without `dropout` it gives what a request with `"mc_samples": 0` gets. With it every call and every row draws a
     thinned network, and gives what one sample of a request gets, calibrated where the model is.
 
     Raises:
-        NotExportable: A step of preprocessing has no counterpart.
+        NotExportable: A step of preprocessing or a layer has no counterpart.
     """
     inputs = GraphInputs.of(loaded.features)
     whole = Whole(loaded, inputs, outputs_of(loaded, calibrated=dropout)).eval()
@@ -81,17 +92,48 @@ def graph_of(loaded: LoadedModel, *, dropout: bool = False) -> tuple[ExportedPro
     try:
         with torch.no_grad(), quiet():
             program = torch.export.export(whole, given, dynamic_shapes={"given": tuple({0: rows} for _ in given)})
+    except NotExportable:
+        raise
+    except Exception as error:
+        raise refusal(loaded, torch_follows, error) from error
     finally:
         set_noise(whole.network, None)
     for node in program.graph.nodes:
         for trace in TRACES:
             node.meta.pop(trace, None)
-    return program, inputs, whole
+    return Graph(program, inputs, whole)
+
+
+def torch_follows(module: nn.Module, x: Tensor) -> None:
+    """Raise whatever torch raises when it cannot follow what a module does to rows."""
+    torch.export.export(module, (x,), dynamic_shapes=({0: Dim("rows", min=1)},))
+
+
+def refusal(loaded: LoadedModel, attempt: Callable[[nn.Module, Tensor], None], error: Exception) -> NotExportable:
+    """Return why a model cannot be exported: the first layer with which `attempt` fails, else what went wrong."""
+    with torch.no_grad(), quiet():
+        for record in loaded.monte_carlo.network.records:
+            try:
+                attempt(record.module, torch.zeros(ROWS, *record.input_shape))
+            except Exception as found:
+                message = f"has no counterpart in this format: {_first_line(found)}"
+                return NotExportable([Problem(record.path, message, record.layer.type)])
+    return NotExportable([Problem("format", f"the model has no counterpart in it: {_first_line(error)}")])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep to itself what torch has to say about its own parts while it exports."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)

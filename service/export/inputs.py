@@ -1,4 +1,4 @@
-"""What an exported graph takes: all numbers as one matrix, words as codes, text as token ids, tensors as they were sent.
+"""What an exported graph takes: all numbers as one matrix, words as codes, text as token ids, tensors as they came.
 
 That is how graphs of torch have it; ONNX, which knows strings, puts named columns in front.
 """
@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from service.blocks.tokens import FIRST, Tokenize
+from service.blocks.tokens import FIRST, PADDING, Tokenize
+from service.blocks.tokens import UNKNOWN as UNKNOWN_TOKEN
 from service.data.facts import laid_out_shape, moves_channels
 from service.data.features import Features
-from service.data.graph_frame import GraphFrame, Words
+from service.data.graph_frame import MISSING, UNKNOWN, GraphFrame, Words
 from service.data.profile import ColumnProfile
 
 EXACT_IN_FLOAT32 = ("bool", "uint8", "int8", "uint16", "int16", "float16", "float32")
@@ -28,10 +29,6 @@ class Text:
     column: str
     step: Tokenize
     vocabulary: tuple[str, ...]
-
-    def code(self, token: str) -> int:
-        """Return the id of a token that the vocabulary has."""
-        return self.vocabulary.index(token) + FIRST
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,8 @@ def _described(inputs: GraphInputs, given: Given) -> dict[str, Any]:
     about["shape"] = ["rows", *given.shape]
     text = next((text for text in inputs.texts if text.column == given.name), None)
     if inputs.words and given.name == CODES:
-        about["columns"] = {name: {"codes": list(known), "unknown": -1, "missing": -2} for name, known in inputs.words.items()}
+        of_column = {"unknown": UNKNOWN, "missing": MISSING}
+        about["columns"] = {name: {"codes": list(known), **of_column} for name, known in inputs.words.items()}
     elif text is not None:
         about["tokens"] = tokens_of(text)
     elif inputs.numbers and given.dtype == torch.float64 and given.shape == (len(inputs.numbers),):
@@ -143,5 +141,5 @@ def tokens_of(text: Text) -> dict[str, Any]:
     step = text.step
     return {
         "level": step.level, "lowercase": step.lowercase, "pad": step.pad, "length": step.length,
-        "padding": 0, "unknown": 1, "first": FIRST, "vocabulary": list(text.vocabulary),
+        "padding": PADDING, "unknown": UNKNOWN_TOKEN, "first": FIRST, "vocabulary": list(text.vocabulary),
     }  # fmt: skip

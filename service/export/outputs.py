@@ -11,11 +11,20 @@ from service.blocks.losses import Loss
 from service.data.pipeline import TargetCodec
 from service.predict.cache import LoadedModel
 
+UNITS = {
+    "probabilities": "of each class or label, in the order of `classes`",
+    "mean": "in the target's own units",
+    "aleatoric_std": "standard deviation of the target's own noise, in its own units",
+    "predicted_quantiles": "[rows, levels, targets], in the target's own units",
+}
+"""Every output that a graph may have, and what it holds."""
+
 
 class ClassOutputs(nn.Module):
     """From logits to probabilities, float32 [R, K]; behind a temperature where one is given."""
 
     names = ("probabilities",)
+    temperature: Tensor | None
 
     def __init__(self, loss: Loss, temperature: Tensor | None) -> None:
         super().__init__()
@@ -33,6 +42,11 @@ class ValueOutputs(nn.Module):
     `precision` (fitted, in the target's own units) and `factor` (on the predicted deviation) are those of a
     calibration, [C].
     """
+
+    shift: Tensor
+    scale: Tensor
+    fitted: Tensor | None
+    factor: Tensor | None
 
     def __init__(
         self, loss: Loss, target: TargetCodec, precision: Tensor | None = None, factor: Tensor | None = None
