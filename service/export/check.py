@@ -36,7 +36,7 @@ class Checked:
         return {"rows": self.rows, "largest_difference": self.largest_difference, "tolerance": TOLERANCE}
 
 
-def check(loaded: LoadedModel, graph: Graph, columns: Sequence[ColumnProfile], ask: Ask, *, dropout: bool) -> Checked:
+def check(loaded: LoadedModel, graph: Graph, columns: Sequence[ColumnProfile], ask: Ask) -> Checked:
     """Ask a file about rows that the service has answered; of one with dropout only whether it answers with numbers.
 
     Raises:
@@ -44,7 +44,7 @@ def check(loaded: LoadedModel, graph: Graph, columns: Sequence[ColumnProfile], a
     """
     rows, answers = _answered(loaded, specimens(loaded, graph.inputs, columns))
     asked = [ask(loaded.features.read_rows(part)) for part in (rows, rows[:1])]
-    if dropout:
+    if graph.dropout:
         sound = all(np.isfinite(values).all() for values in asked[0].values())
         return _held(sound, Checked(len(rows), None), "answers with what is no number")
     truth = {name: _expected(answers, name) for name in graph.whole.outputs.names}

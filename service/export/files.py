@@ -1,12 +1,12 @@
 """The formats of other programs: a model, written, checked and described."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from service.data.profile import ColumnProfile
 from service.errors import NotExportable, Problem
 from service.export import onnx_file, torch_file
 from service.export.check import Checked, check
-from service.export.graph import graph_of
+from service.export.graph import Graph, graph_of
 from service.export.inputs import described
 from service.export.manifest import KEY, manifest
 from service.predict.cache import LoadedModel
@@ -24,17 +24,17 @@ def write(row: Model, loaded: LoadedModel, format: Format, *, dropout: bool) -> 
     if dropout and not loaded.monte_carlo.stochastic_layers:
         message = "keeps random layers on, and no layer of this network is random"
         raise NotExportable([Problem("dropout", message, "on", ["off"])])
+    return written(row, loaded, graph_of(loaded, dropout=dropout), format)
+
+
+def written(row: Model, loaded: LoadedModel, graph: Graph, format: Format) -> tuple[bytes, Checked]:
+    """Return a graph as a file; see `write`."""
     columns = [ColumnProfile.model_validate(column) for column in row.columns]
-    graph = graph_of(loaded, dropout=dropout)
-
-    def about(inputs: list[dict[str, Any]], checked: Checked) -> str:
-        return manifest(row, loaded, graph, inputs, checked, dropout=dropout)
-
     if format == "torch":
         data = torch_file.write(graph, "")
-        checked = check(loaded, graph, columns, torch_file.asking(data, graph), dropout=dropout)
-        return torch_file.write(graph, about(described(graph.inputs), checked)), checked
+        checked = check(loaded, graph, columns, torch_file.asking(data, graph))
+        return torch_file.write(graph, manifest(row, loaded, graph, described(graph.inputs), checked)), checked
     model = onnx_file.convert(loaded, graph)
-    asking = onnx_file.asking(model.SerializeToString(), graph)
-    checked = check(loaded, graph, columns, asking, dropout=dropout)
-    return onnx_file.write(model, KEY, about(onnx_file.described(model, graph.inputs), checked)), checked
+    checked = check(loaded, graph, columns, onnx_file.asking(model.SerializeToString(), graph))
+    about = manifest(row, loaded, graph, onnx_file.described(model, graph.inputs), checked)
+    return onnx_file.write(model, KEY, about), checked

@@ -73,6 +73,8 @@ class Graph:
     program: ExportedProgram
     inputs: GraphInputs
     whole: Whole
+    dropout: bool
+    """Whether random layers are random."""
 
 
 def graph_of(loaded: LoadedModel, *, dropout: bool = False) -> Graph:
@@ -101,7 +103,7 @@ def graph_of(loaded: LoadedModel, *, dropout: bool = False) -> Graph:
     for node in program.graph.nodes:
         for trace in TRACES:
             node.meta.pop(trace, None)
-    return Graph(program, inputs, whole)
+    return Graph(program, inputs, whole, dropout)
 
 
 def torch_follows(module: nn.Module, x: Tensor) -> None:

@@ -15,9 +15,7 @@ KEY = "trainyard"
 """Under which ONNX files have it among their metadata; files of torch have it as `trainyard.json`."""
 
 
-def manifest(
-    row: Model, loaded: LoadedModel, graph: Graph, inputs: list[dict[str, Any]], checked: Checked, *, dropout: bool
-) -> str:
+def manifest(row: Model, loaded: LoadedModel, graph: Graph, inputs: list[dict[str, Any]], checked: Checked) -> str:
     """Return the JSON; `inputs` are what this format's graph takes."""
     return orjson.dumps(
         {
@@ -29,8 +27,8 @@ def manifest(
             "inputs": inputs,
             "outputs": [{"name": name, "holds": UNITS[name]} for name in graph.whole.outputs.names],
             "refused_rows": "NaN",
-            "dropout": dropout,
-            "calibrated": dropout and loaded.calibration is not None,
+            "dropout": graph.dropout,
+            "calibrated": graph.dropout and loaded.calibration is not None,
             "stochastic_layers": loaded.monte_carlo.stochastic_layers,
             "checked": checked.to_json(),
             "weights_sha256": row.weights_sha256,
