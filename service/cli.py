@@ -9,6 +9,7 @@ import typer
 
 from service.client import ClientError, Refused
 from service.commands import commands, settings_of
+from service.exporting import exporting
 from service.judging import judging
 from service.predicting import predicting
 from service.settings import Settings
@@ -71,6 +72,7 @@ app.add_typer(commands)
 app.add_typer(steering)
 app.add_typer(judging)
 app.add_typer(predicting)
+app.add_typer(exporting)
 
 
 def _become(command: list[str], settings: Settings) -> None:

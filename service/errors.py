@@ -6,6 +6,8 @@ TrainyardError                      500 internal_error
 |   |-- InvalidDataset              422 invalid_dataset
 |   |-- InvalidWeights              422 invalid_weights
 |   |-- InvalidRows                 422 invalid_rows
+|   |-- InvalidModel                422 invalid_model
+|   |-- NotExportable               422 not_exportable
 |   `-- IdempotencyMismatch         422 idempotency_mismatch
 |-- MalformedRequest                400 malformed_request
 |-- NotFound                        404 not_found
@@ -100,6 +102,18 @@ class InvalidRows(InvalidInput):
     """The rows do not fit the columns of the model."""
 
     code = "invalid_rows"
+
+
+class InvalidModel(InvalidInput):
+    """The uploaded file cannot be read as a model."""
+
+    code = "invalid_model"
+
+
+class NotExportable(InvalidInput):
+    """The model cannot be written in this format."""
+
+    code = "not_exportable"
 
 
 class IdempotencyMismatch(InvalidInput):

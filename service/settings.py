@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
     predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")
 
+    max_exports: int = Field(1, ge=1, description="Models that are exported at the same time, each by its own process.")
+    export_seconds: float = Field(300.0, gt=0, description="How long one export may take.")
+    export_cache_bytes: int = Field(
+        512 * MIB, ge=0, description="Disk space for exported files that may be asked for again."
+    )
+
     max_queued: int = Field(0, ge=0, description="Most jobs that may wait for a worker; 0: no limit.")
     max_queued_per_submitter: int = Field(0, ge=0, description="Most jobs of one submitter that may wait; 0: no limit.")
     max_running: int = Field(0, ge=0, description="Most jobs at work at the same time, on all workers; 0: no limit.")

@@ -14,9 +14,12 @@ from fastapi.routing import APIRoute
 from service.api import (
     aliases,
     blocks,
+    cards,
     datasets,
     evaluation,
+    exports,
     health,
+    imports,
     job_commands,
     job_records,
     jobs,
@@ -40,6 +43,7 @@ from service.api.shortcut import Shortcut
 from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
+from service.export.exporter import Exporter
 from service.predict.admission import Admission
 from service.predict.batching import Batcher
 from service.predict.bulk.streams import Streams
@@ -92,6 +96,9 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    imports.router,
+    exports.router,
+    cards.router,
     predictions.router,
     queued_predictions.models_router,
     queued_predictions.router,
@@ -170,14 +177,15 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     held = ModelCache(store, settings.model_cache_bytes)
     batcher = Batcher(held, settings)
     admission = Admission(settings.max_predictions, settings.max_predictions_bytes)
-    streams = Streams(settings)
-    backend = Backend(settings, store, queue, held, batcher, admission, streams, asyncio.Event())
+    streams, exporter = Streams(settings), Exporter(settings)
+    backend = Backend(settings, store, queue, held, batcher, admission, streams, exporter, asyncio.Event())
     reconciler = Reconciler(store, queue, settings)
     with ExitStack() as stack:
         stack.callback(store.dispose)
         stack.callback(queue.close)
         stack.callback(batcher.close)
         stack.callback(streams.close)
+        stack.callback(exporter.close)
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)

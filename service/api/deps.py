@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from service.errors import InvalidInput, Problem, TooLarge, UnsupportedMediaType
+from service.export.exporter import Exporter
 from service.predict.admission import Admission
 from service.predict.batching import Batcher
 from service.predict.bulk.streams import Streams
@@ -30,6 +31,7 @@ class Backend:
     batcher: Batcher
     admission: Admission
     streams: Streams
+    exporter: Exporter
     closing: asyncio.Event
     """Set as soon as the server begins to shut down: open streams end then."""
 

@@ -54,6 +54,15 @@ WeightsName = Annotated[
         description='Name for people; default: the file\'s name, else "weights".',
     ),
 ]
+ModelName = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=NO_CONTROLS,
+        description="Name for people; default: the name that the model had where it was exported.",
+    ),
+]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 ImageSize = Annotated[
     str | None,

@@ -20,7 +20,7 @@ NAMED_AT_MOST = 3
 def insert(
     session: Session,
     *,
-    job: str,
+    job: str | None,
     name: str | None,
     spec: dict[str, Any],
     task: str,
@@ -34,7 +34,7 @@ def insert(
     calibration: dict[str, Any] | None = None,
     model_id: str | None = None,
 ) -> Model:
-    """Add the model of a job, in the transaction in which the job succeeds.
+    """Add the model of a job, in the transaction in which the job succeeds; without a job, one that came as a file.
 
     `weights` comes from `BlobWriter.finish` in the same transaction.
     """
