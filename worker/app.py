@@ -1,6 +1,5 @@
 """The Celery app: prefork, one warm child a slot, early acknowledgement, nothing but ids in messages."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -23,11 +22,11 @@ from service.settings import Settings
 from service.store import schema
 from service.store.engine import Store, open_store
 from worker import draining
+from worker.parent import die_with_parent
 from worker.slots import NoSuchSlot, find_slots
 from worker.watch import Watch
 
 log = logging.getLogger(__name__)
-PR_SET_PDEATHSIG = 1
 SHUTDOWN_SECONDS = 10.0
 
 
@@ -104,7 +103,7 @@ def _begin_to_stop(**_: Any) -> None:
 
 def _warm_up(**_: Any) -> None:
     """In a fresh child: die with the parent, then do once what the first job would otherwise wait for."""
-    _die_with_parent()
+    die_with_parent(os.getppid())
     _watch.clear()
     draining.resume()
     signal.signal(draining.SIGNAL, draining.drain)
@@ -113,11 +112,6 @@ def _warm_up(**_: Any) -> None:
     network = nn.Linear(4, 4)
     network(torch.zeros(2, 4)).sum().backward()
     torch.optim.Adam(network.parameters(), fused=True).step()
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 worker_ready.connect(_start_watching)

@@ -61,7 +61,7 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
 
 def _no_slot(service: Backend, spec: JobSpec) -> list[Advice]:
     """Return the advice on a device that no living worker has; none on "auto", which takes what comes."""
-    device = spec.training.device
+    device = spec.training.placement
     with service.store.read() as session:
         reason = None if device == "auto" else waiting.missing_slot(device, workers.kinds(session))
     mend = 'Start such a worker, or ask for "auto".'
