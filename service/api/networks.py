@@ -64,8 +64,14 @@ def _no_slot(service: Backend, spec: JobSpec) -> list[Advice]:
     device = spec.training.placement
     with service.store.read() as session:
         reason = None if device == "auto" else waiting.missing_slot(device, workers.kinds(session))
+    if reason is None:
+        return []
+    if spec.training.devices > 1:
+        return [
+            Advice("no_slot", "training.devices", reason, "the workers alive", "Start such a worker, or ask for 1.")
+        ]
     mend = 'Start such a worker, or ask for "auto".'
-    return [Advice("no_slot", "training.device", reason, "the workers alive", mend)] if reason else []
+    return [Advice("no_slot", "training.device", reason, "the workers alive", mend)]
 
 
 def _wrapped(value: object) -> object:

@@ -54,7 +54,7 @@ def extend(
         seed=parent.seed,
         submitter=submitter or parent.submitter,
         priority=spec["priority"],
-        device=asked(spec["training"]["device"], spec["training"]["devices"]),
+        device=asked(spec["training"]["device"], spec["training"].get("devices", 1)),
         total_epochs=epochs,
         parent=parent_id,
         starts_from=weights.held_by(session, parent_id),
