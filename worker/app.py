@@ -28,6 +28,8 @@ from worker.watch import Watch
 
 log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 10.0
+START_SECONDS = 120.0
+"""How long a fresh child may take to warm up; one that is killed for being slow on a busy machine is slow again."""
 
 
 def configure(settings: Settings) -> Celery:
@@ -45,6 +47,7 @@ def configure(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
+        worker_proc_alive_timeout=START_SECONDS,
         worker_hijack_root_logger=True,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,

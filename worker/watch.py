@@ -29,7 +29,8 @@ FORGET_SECONDS = 3600.0
 class ChildProcess(Protocol):
     """What the watch looks at of a child; multiprocessing's processes are such."""
 
-    pid: int
+    pid: int | None
+    """None until it is started."""
     exitcode: int | None
     """None while it lives; below 0: the signal that it died of."""
 
@@ -93,7 +94,7 @@ class Watch:
             workers.forget(session, FORGET_SECONDS)
 
     def _living(self) -> dict[int, ChildProcess]:
-        return {child.pid: child for child in self._children()}
+        return {child.pid: child for child in self._children() if child.pid is not None}
 
     def _bury(self) -> None:
         """Give back the jobs of children that died, at once instead of when their lease runs out."""
