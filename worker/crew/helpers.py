@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +84,3 @@ class Helper:
         if not self._killed and exitcode != PARTED:
             self._ended(Ending(self._rank, self.pid, exitcode, **said))
         self._ready.set()
-
-
-def started(devices: Sequence[torch.device], folder: Path, ended: Callable[[Ending], None]) -> list[Helper]:
-    """Start a helper for every device but the first, which is the owner's."""
-    return [Helper(rank, len(devices), device, folder, ended) for rank, device in enumerate(devices) if rank]

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from worker.crew.group import Parted
-from worker.crew.helpers import Ending, Helper, started
+from worker.crew.helpers import Ending, Helper
 from worker.crew.member import Member
 from worker.crew.orders import Order, Work, written
 from worker.lease import LeaseLost
@@ -40,7 +40,13 @@ class Owner(Member):
 
     def __enter__(self) -> "Owner":
         self._folder = tempfile.TemporaryDirectory(prefix="crew-")
-        self._helpers = started(self._devices, Path(self._folder.name), self._helper_ended)
+        folder, size = Path(self._folder.name), self.share.size
+        try:
+            for rank, device in enumerate(self._devices[1:], 1):
+                self._helpers.append(Helper(rank, size, device, folder, self._helper_ended))
+        except OSError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
