@@ -55,11 +55,6 @@ class Owner(Member):
         if self._folder is not None:
             self._folder.cleanup()
 
-    @property
-    def pids(self) -> list[int]:
-        """Numbers of the helpers' processes."""
-        return [helper.pid for helper in self._helpers]
-
     def begin(self, work: Work) -> None:
         """Give the helpers a network to compute with; the first time, wait until they are there.
 
