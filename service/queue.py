@@ -6,7 +6,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from service.devices import DEVICES, suiting
+from service.devices import read_asked, suiting
 
 TRAIN = "trainyard.train"
 """Name of the task that claims and trains jobs."""
@@ -26,13 +26,18 @@ log = logging.getLogger(__name__)
 
 
 def queue_of(device: str) -> str:
-    """Return the name of the queue, and of the Redis list, for jobs that ask for this device."""
-    return f"trainyard.{device}"
+    """Return the name of the queue, and of the Redis list, for jobs that ask for this.
+
+    Jobs for several devices have queues of their own, which no slot of one GPU listens to; however many they are for,
+    they share one, because a message that the wrong slot gets is only a delay.
+    """
+    device, devices = read_asked(device)
+    return f"trainyard.{device}" if devices == 1 else f"trainyard.several.{device}"
 
 
-def queues_for(kind: str) -> list[str]:
-    """Return the names of the queues that workers with slots of this kind listen to."""
-    return [queue_of(device) for device in suiting(kind)]
+def queues_for(kind: str | None) -> list[str]:
+    """Return the names of the queues that workers with slots of this kind listen to; of all for None."""
+    return list(dict.fromkeys(queue_of(device) for device in suiting(kind)))
 
 
 class Queue:
@@ -68,7 +73,7 @@ class Queue:
 
     def depth(self, device: str | None = None) -> int | None:
         """Return how many messages about jobs wait, of all or of one queue; None when the broker does not answer."""
-        return self._length([queue_of(one) for one in (DEVICES if device is None else (device,))])
+        return self._length(queues_for(None) if device is None else [queue_of(device)])
 
     def predictions(self) -> int | None:
         """Return how many messages about predictions wait; None when the broker does not answer."""

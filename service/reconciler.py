@@ -6,9 +6,11 @@ Any live process may run it, and several may at once: what it does is decided in
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from itertools import groupby
 
 from service.errors import TrainyardError
-from service.queue import Queue
+from service.queue import Queue, queue_of
 from service.settings import Settings
 from service.store import jobs, prediction_attempts, predictions, upkeep, waiting
 from service.store.engine import Store
@@ -35,8 +37,8 @@ def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = Tr
         log.warning("recovered lost jobs: %s", ", ".join(lost))
     with store.read() as session:
         wanted = waiting.messages(session, QueueLimits.of(settings))
-    for device, messages in wanted.items():
-        if (depth := queue.depth(device)) is None or not _publish(store, queue, device, messages - depth):
+    for devices in groupby(sorted(wanted, key=queue_of), key=queue_of):
+        if not _fill(store, queue, {device: wanted[device] for device in devices[1]}):
             return
 
 
@@ -54,6 +56,18 @@ def reconcile_predictions(store: Store, queue: Queue, settings: Settings, recove
         for prediction_id in waiting_ones[: max(0, len(waiting_ones) - depth)]:
             if not queue.enqueue_prediction(prediction_id):
                 return
+
+
+def _fill(store: Store, queue: Queue, wanted: Mapping[str, int]) -> bool:
+    """Publish what the queue lacks that jobs share which ask for these; False when the broker does not answer."""
+    there = queue.depth(next(iter(wanted)))
+    if there is None:
+        return False
+    for device, messages in wanted.items():
+        if not _publish(store, queue, device, messages - there):
+            return False
+        there = max(0, there - messages)
+    return True
 
 
 def _publish(store: Store, queue: Queue, device: str, messages: int) -> bool:

@@ -94,8 +94,8 @@ class Settings(BaseSettings):
     devices: str = Field(
         "auto",
         pattern=SLOTS_PATTERN,
-        description="Slots of the worker, one job each: a list like `cpu,cpu,cuda:0`. auto: as many as SLOTS says, on "
-        "every GPU, or on the CPU where there is none.",
+        description="Slots of the worker, one job each: a list like `cpu,cpu,cuda:0`; `cuda:1+cuda:2` is a slot of two "
+        "GPUs. auto: as many as SLOTS says, on every GPU, or on the CPU where there is none.",
     )
     slots: int = Field(1, ge=1, description="Where DEVICES is auto: jobs that a worker trains on each device at once.")
     threads_per_slot: int = Field(0, ge=0, description="Processor threads a job uses; 0: cores divided by slots.")

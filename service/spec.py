@@ -22,6 +22,7 @@ from service.blocks.pretraining import AnyPretraining
 from service.blocks.regularizers import Constraint, EarlyStopping, Regularizer
 from service.blocks.schedules import AnySchedule
 from service.blocks.values import Says
+from service.devices import MOST_DEVICES, asked
 from service.splitting import Split
 
 _METRICS: TypeAdapter[list[Metric]] = TypeAdapter(list[AnyMetric])
@@ -123,6 +124,8 @@ class TrainingSpec(Strict):
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Slots that take the job: on a CPU, on a GPU, or with "auto" whichever is free first."""
+    devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] = 1
+    """GPUs of one machine that share every batch, or processes on a CPU; results are those of one, to rounding."""
     precision: Literal["auto", "float32"] = "auto"
     """Arithmetic of the step; "auto" is float32."""
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
@@ -137,6 +140,19 @@ class TrainingSpec(Strict):
     """Longest time that one attempt may train; one that needs longer stores a checkpoint and fails."""
     max_step_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Longest time that one step may take; a longer one fails the job."""
+
+    @field_validator("devices")
+    @classmethod
+    def _a_row_for_every_device(cls, devices: int, info: ValidationInfo) -> int:
+        size = info.data.get("batch_size")
+        if isinstance(size, int) and size < devices:
+            raise ValueError(f"must not be more than the rows of a batch: batch_size is {size}")
+        return devices
+
+    @property
+    def placement(self) -> str:
+        """What a slot must offer, in a word: "auto", or "4xcuda"."""
+        return asked(self.device, self.devices)
 
     def rows_of_batch(self, rows: int) -> int:
         """Return the rows of one batch when there are `rows` to train on."""

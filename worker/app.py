@@ -1,6 +1,5 @@
 """The Celery app: prefork, one warm child a slot, early acknowledgement, nothing but ids in messages."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -23,14 +22,15 @@ from service.settings import Settings
 from service.store import schema
 from service.store.engine import Store, open_store
 from worker import draining
+from worker.parent import die_with_parent
 from worker.predicting.watch import PredictionWatch
 from worker.slots import NoSuchSlot, find_slots
 from worker.watch import Watch
 
 log = logging.getLogger(__name__)
-PR_SET_PDEATHSIG = 1
 SHUTDOWN_SECONDS = 10.0
-ALIVE_SECONDS = 120.0
+START_SECONDS = 120.0
+"""How long a fresh child may take to warm up; one that is killed for being slow on a busy machine is slow again."""
 
 
 def configure(settings: Settings) -> Celery:
@@ -50,8 +50,7 @@ def configure(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
-        # Celery kills a child that is not up in 4 s, and the next one, and so on: on a busy machine there would be none.
-        worker_proc_alive_timeout=ALIVE_SECONDS,
+        worker_proc_alive_timeout=START_SECONDS,
         worker_hijack_root_logger=True,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
@@ -112,7 +111,7 @@ def _begin_to_stop(**_: Any) -> None:
 
 def _warm_up(**_: Any) -> None:
     """In a fresh child: die with the parent, then do once what the first job would otherwise wait for."""
-    _die_with_parent()
+    die_with_parent(os.getppid())
     _watch.clear()
     draining.resume()
     signal.signal(draining.SIGNAL, draining.drain)
@@ -121,11 +120,6 @@ def _warm_up(**_: Any) -> None:
     network = nn.Linear(4, 4)
     network(torch.zeros(2, 4)).sum().backward()
     torch.optim.Adam(network.parameters(), fused=True).step()
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 worker_ready.connect(_start_watching)

@@ -2,29 +2,40 @@
 
 import torch
 
+from service.devices import devices_of
 from service.errors import TrainingFailed
 
 PARALLEL_WORK = 32_000_000
 """Multiply-adds of a forward pass from which more than one thread is used."""
 
 
-def choose_device(wanted: str, slot: str = "auto") -> torch.device:
-    """Return the device of a slot, e.g. "cuda:1"; of "auto", which is no worker's, what `training.device` asks for.
+def choose_devices(wanted: str, slot: str = "auto", number: int = 1) -> list[torch.device]:
+    """Return so many devices of a slot, e.g. "cuda:0+cuda:1"; of "cpu" one and the same, as often as it takes.
+
+    Of "auto", which is no worker's, those that `training.device` asks for.
 
     Raises:
-        TrainingFailed: There is no such GPU.
+        TrainingFailed: There are not so many.
     """
     if slot == "auto":
-        slot = "cuda:0" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
-    device = torch.device(slot)
+        gpus = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+        slot = "+".join(f"cuda:{index}" for index in range(number)) if gpus else "cpu"
+    names = ["cpu"] * number if slot == "cpu" else devices_of(slot)
+    if len(names) < number:
+        raise TrainingFailed(f'the slot "{slot}" of this worker has fewer than {number} GPUs')
+    return [_checked(torch.device(name)) for name in names[:number]]
+
+
+def _checked(device: torch.device) -> torch.device:
     if device.type == "cuda" and torch.cuda.device_count() <= (device.index or 0):
-        raise TrainingFailed(f'this worker has no GPU "{slot}"; use "auto" or "cpu" for training.device')
+        raise TrainingFailed(f'this worker has no GPU "{device}"; use "auto" or "cpu" for training.device')
     return device
 
 
-def device_name(device: torch.device) -> str:
-    """Return the device in words, for receipts."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+def device_name(device: torch.device, number: int = 1) -> str:
+    """Return the device in words, for receipts; of several like it, how many."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return name if number == 1 else f"{number} x {name}"
 
 
 def use_threads(work: int, most: int) -> None:

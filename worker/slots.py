@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from service.devices import by_kind, kind_of, read_slots
+from service.devices import by_kind, devices_of, kind_of, read_slots
 from service.settings import Settings
 
 
@@ -18,7 +18,7 @@ def find_slots(settings: Settings) -> list[str]:
     """Return the device of each slot: those that the settings name, else all GPUs, else the CPU.
 
     Raises:
-        NoSuchSlot: A GPU is named that this machine does not have, or the slots are of several kinds.
+        NoSuchSlot: A GPU is named that this machine does not have, or twice in a slot, or slots are of several kinds.
     """
     named = read_slots(settings.devices)
     if named is None:
@@ -29,7 +29,7 @@ def find_slots(settings: Settings) -> list[str]:
             f"one worker process has slots of one kind, and TRAINYARD_DEVICES is {settings.devices}; "
             "`trainyard worker` starts one of each"
         )
-    if kind_of(named[0]) == "cuda":
+    if kind_of(named[0]) != "cpu":
         _check_gpus(named, count_gpus())
     return named
 
@@ -57,6 +57,10 @@ def _count(question: Connection) -> None:
 
 
 def _check_gpus(named: Sequence[str], there: int) -> None:
-    missing = [slot for slot in named if int(slot.partition(":")[2]) >= there]
+    devices = [devices_of(slot) for slot in named]
+    missing = [device for slot in devices for device in slot if int(device.partition(":")[2]) >= there]
     if missing:
         raise NoSuchSlot(f"TRAINYARD_DEVICES names {', '.join(missing)}, and this machine has {there} GPUs")
+    for slot, names in zip(devices, named, strict=True):
+        if len(set(slot)) < len(slot):
+            raise NoSuchSlot(f"TRAINYARD_DEVICES has the slot {names}, and a job uses a GPU once")

@@ -32,6 +32,7 @@ class ChildProcess(Protocol):
     """What the watch looks at of a child; multiprocessing's processes are such."""
 
     pid: int | None
+    """None until it is started."""
     exitcode: int | None
     """None while it lives; below 0: the signal that it died of."""
 

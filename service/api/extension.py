@@ -28,6 +28,7 @@ CHANGEABLE = (
     "regularization.early_stopping.patience",
     "regularization.early_stopping.min_delta",
     "training.device",
+    "training.devices",
     "training.log_every_steps",
     "training.checkpoint_seconds",
 )

@@ -82,7 +82,7 @@ def create_job(
             once.finish(session, fingerprint, reply)
     if reply.status == 202 and not reply.replayed:
         # After the commit, so that a worker finds the job when it looks.
-        service.queue.enqueue(reply.id, submission.spec.training.device)
+        service.queue.enqueue(reply.id, submission.spec.training.placement)
     return reply.response()
 
 

@@ -61,11 +61,17 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
 
 def _no_slot(service: Backend, spec: JobSpec) -> list[Advice]:
     """Return the advice on a device that no living worker has; none on "auto", which takes what comes."""
-    device = spec.training.device
+    device = spec.training.placement
     with service.store.read() as session:
         reason = None if device == "auto" else waiting.missing_slot(device, workers.kinds(session))
+    if reason is None:
+        return []
+    if spec.training.devices > 1:
+        return [
+            Advice("no_slot", "training.devices", reason, "the workers alive", "Start such a worker, or ask for 1.")
+        ]
     mend = 'Start such a worker, or ask for "auto".'
-    return [Advice("no_slot", "training.device", reason, "the workers alive", mend)] if reason else []
+    return [Advice("no_slot", "training.device", reason, "the workers alive", mend)]
 
 
 def _wrapped(value: object) -> object:

@@ -228,7 +228,7 @@ def queue(session: Session, submission: Submission, submitter: str, limits: Queu
         seed=seed,
         submitter=submitter,
         priority=spec.priority,
-        device=spec.training.device,
+        device=spec.training.placement,
         total_epochs=spec.training.epochs,
         starts_from=spec.starts_from,
     )

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import insert, literal, select
 from sqlalchemy.orm import Session
 
+from service.devices import asked
 from service.errors import WrongState
 from service.ids import new_id
 from service.store import checkpoints, datasets, events, jobs, queueing, weights
@@ -53,7 +54,7 @@ def extend(
         seed=parent.seed,
         submitter=submitter or parent.submitter,
         priority=spec["priority"],
-        device=spec["training"]["device"],
+        device=asked(spec["training"]["device"], spec["training"].get("devices", 1)),
         total_epochs=epochs,
         parent=parent_id,
         starts_from=weights.held_by(session, parent_id),

@@ -7,6 +7,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.devices import read_asked
 from service.errors import NotFound, WrongState
 from service.ids import new_id
 from service.store import events, waiting, weights, workers
@@ -96,7 +97,8 @@ def insert(
     weights.hold(session, job.id, starts_from)
     events.add(session, job.id, "queued", "The job is queued.", tells="queued")
     if device != "auto" and (reason := waiting.missing_slot(device, workers.kinds(session))):
-        events.add(session, job.id, "no_slot", reason, level="warn", data={"device": device})
+        wanted = dict(zip(("device", "devices"), read_asked(device), strict=True))
+        events.add(session, job.id, "no_slot", reason, level="warn", data=wanted)
     session.refresh(job)
     return job
 

@@ -8,7 +8,7 @@ from itertools import chain
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.devices import KINDS, usable
+from service.devices import KINDS, read_asked, usable
 from service.store import workers
 from service.store.limits import NO_LIMITS, QueueLimits
 from service.store.queueing import WAITING, running, suits, turns
@@ -22,6 +22,11 @@ NO_SLOT = {
     "auto": "No worker is alive: the job waits until one starts.",
 }
 """Why a job waits for whose `training.device` there is no slot."""
+NO_SLOT_OF_SEVERAL = (
+    "No living worker has a slot of {devices} GPUs{or_cpu}: the job waits until one starts, "
+    "e.g. with TRAINYARD_DEVICES={slot}."
+)
+"""Why a job waits for so many `training.devices`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,13 @@ def places(session: Session, job_ids: Sequence[str], limits: QueueLimits = NO_LI
 
 def missing_slot(device: str, alive: Collection[str]) -> str | None:
     """Return why a job waits that asks for this device while workers have slots of these kinds; None if it need not."""
-    return None if any(kind in alive for kind in usable(device)) else NO_SLOT[device]
+    if any(kind in alive for kind in usable(device)):
+        return None
+    wanted, devices = read_asked(device)
+    if devices == 1 or wanted == "cpu" or not alive:
+        return NO_SLOT[wanted]
+    slot = "+".join(f"cuda:{number}" for number in range(devices))
+    return NO_SLOT_OF_SEVERAL.format(devices=devices, or_cpu=" or on a CPU" if wanted == "auto" else "", slot=slot)
 
 
 def _limit(submitter: str, at_work: Mapping[str, int], limits: QueueLimits) -> str | None:

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from service.devices import by_kind, read_slots, suiting, usable
+from service.devices import DEVICES, asked, by_kind, kind_of, read_asked, read_slots, suiting, usable
+from service.queue import queue_of, queues_for
 from service.settings import Settings
 from service.stack import worker_commands
 
@@ -15,6 +16,7 @@ from service.stack import worker_commands
         ("cpu", ["cpu"], {"cpu": "cpu"}),
         ("cuda", ["cuda:0"], {"cuda": "cuda:0"}),
         ("cuda:0,cuda:1", ["cuda:0", "cuda:1"], {"cuda": "cuda:0,cuda:1"}),
+        ("cuda:0+cuda:1,cuda:2", ["cuda:0+cuda:1", "cuda:2"], {"cuda": "cuda:2", "2xcuda": "cuda:0+cuda:1"}),
         ("cpu, cuda:1 ,cpu", ["cpu", "cuda:1", "cpu"], {"cpu": "cpu,cpu", "cuda": "cuda:1"}),
     ],
 )
@@ -24,15 +26,36 @@ def test_slots_are_read_and_divided_by_kind(text: str, slots: list[str] | None, 
     assert by_kind(text) == parts
 
 
-@pytest.mark.parametrize("text", ["", "gpu", "cpu,", ",cpu", "auto,cpu", "cuda:", "cuda:-1", "cuda:1234", "cpu;cpu"])
+WRONG = ["", "gpu", "cpu,", ",cpu", "auto,cpu", "cuda:", "cuda:-1", "cuda:1234", "cpu;cpu"]
+WRONG_GROUPS = ["cuda+cuda:1", "cpu+cpu", "cuda:0+cpu", "cuda:0+"]
+
+
+@pytest.mark.parametrize("text", WRONG + WRONG_GROUPS)
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="devices"):
         Settings(devices=text)
 
 
 def test_a_slot_takes_what_suits_it() -> None:
-    assert suiting("cpu") == ("auto", "cpu") and suiting("cuda") == ("auto", "cuda")
-    assert usable("auto") == ("cpu", "cuda") and usable("cuda") == ("cuda",)
+    assert suiting("cuda") == ("auto", "cuda")
+    assert suiting("2xcuda") == ("auto", "cuda", "2xauto", "2xcuda")
+    assert suiting("cpu")[:4] == ("auto", "cpu", "2xauto", "2xcpu") and suiting("cpu")[-1] == "16xcpu"
+    assert usable("auto")[:3] == ("cpu", "cuda", "2xcuda") and usable("cpu") == usable("9xcpu") == ("cpu",)
+    assert usable("15xcuda") == ("15xcuda", "16xcuda") and usable("16xauto") == ("cpu", "16xcuda")
+
+
+def test_what_is_asked_for_is_one_word() -> None:
+    for device in DEVICES:
+        for devices in (1, 2, 16):
+            assert read_asked(asked(device, devices)) == (device, devices)
+    assert kind_of("cuda:3") == "cuda" and kind_of("cuda:3+cuda:1+cuda:0") == "3xcuda"
+
+
+def test_jobs_for_several_devices_have_queues_that_a_slot_of_one_gpu_does_not_listen_to() -> None:
+    assert queues_for("cuda") == ["trainyard.auto", "trainyard.cuda"]
+    several = ["trainyard.several.auto", "trainyard.several.cuda"]
+    assert queues_for("2xcuda") == queues_for("8xcuda") == [*queues_for("cuda"), *several]
+    assert queue_of("4xcpu") in queues_for("cpu") and len(queues_for(None)) == 6
 
 
 def test_one_worker_a_kind() -> None:

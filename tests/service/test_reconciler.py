@@ -68,6 +68,17 @@ def test_messages_go_where_the_device_is(store: Store, settings: Settings, messa
     assert queues_for("cuda") == ["trainyard.auto", "trainyard.cuda"]
 
 
+def test_jobs_for_several_devices_share_a_queue_and_each_has_a_message(
+    store: Store, settings: Settings, messages: Queue
+) -> None:
+    for device in ("2xcuda", "4xcuda", "4xcuda", "2xauto"):
+        queue_job(store, device)
+    for _ in range(2):
+        reconcile(store, messages, settings)
+        assert [messages.depth(device) for device in ("cuda", "9xcuda", "2xauto")] == [0, 3, 1]
+    assert messages.depth() == 4
+
+
 def test_jobs_that_a_limit_holds_back_get_no_message(store: Store, settings: Settings, messages: Queue) -> None:
     limited = settings.model_copy(update={"max_running_per_submitter": 2})
     for _ in range(4):

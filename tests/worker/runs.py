@@ -73,7 +73,7 @@ def queue(store: Store, dataset: Dataset, spec: dict[str, Any]) -> str:
             data_sha256=dataset.sha256,
             seed=parsed.training.seed,
             priority=parsed.priority,
-            device=parsed.training.device,
+            device=parsed.training.placement,
             starts_from=parsed.starts_from,
         )
     return job.id

@@ -22,7 +22,7 @@ from tests.support.receiver import receiving
 from tests.worker.runs import SPEC, changed, outcome, put, queue
 
 LONG = changed(training={"epochs": 150, "checkpoint_seconds": 0.1, "log_every_steps": None})
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.fixture
@@ -91,6 +91,26 @@ def test_a_killed_child_costs_nothing_but_time(
     assert "as the system does when memory runs out (SIGKILL)" in lost and "by estimate" in lost
     assert outcome(store, broken) == outcome(store, whole)
     assert parent.is_running()
+    messages.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_killed_child_takes_the_helpers_of_its_job_with_it(
+    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+) -> None:
+    start()
+    messages = Queue(settings.effective_broker_url)
+    job_id = queue(store, wine, changed(training={"epochs": 60, "checkpoint_seconds": 0.1, "devices": 2}))
+    with store.read() as session:
+        assert messages.enqueue(job_id, jobs.get(session, job_id).device)
+    running = wait_for(store, job_id, lambda job: job.step > 100)
+    child = psutil.Process(int(str(running.worker).split("/")[-1]))
+    (helper,) = child.children()
+    assert "worker.crew" in helper.cmdline()
+    child.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs([helper], timeout=10)[1] == []
+    assert (ended_job := wait_for(store, job_id, ended)).status == "succeeded", ended_job.error_message
+    assert (ended_job.attempt, ended_job.lost) == (2, 1)
     messages.close()
 
 

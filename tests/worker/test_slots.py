@@ -5,7 +5,7 @@ import torch
 
 from service.errors import TrainingFailed
 from service.settings import Settings
-from worker.device import choose_device
+from worker.device import choose_devices
 from worker.slots import NoSuchSlot, count_gpus, find_slots
 
 needs_no_gpu = pytest.mark.skipif(count_gpus() > 0, reason="this machine has a GPU")
@@ -32,7 +32,16 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(NoSuchSlot, match=rf"names cuda:{missing}, and this machine has {missing - 5} GPUs"):
         find_slots(Settings(devices=f"cuda:{missing}"))
     with pytest.raises(TrainingFailed, match=f'no GPU "cuda:{missing}"'):
-        choose_device("cuda", f"cuda:{missing}")
+        choose_devices("cuda", f"cuda:{missing}")
+
+
+def test_a_slot_names_a_gpu_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.slots.count_gpus", lambda: 4)
+    assert find_slots(Settings(devices="cuda:0+cuda:1,cuda:2+cuda:1")) == ["cuda:0+cuda:1", "cuda:2+cuda:1"]
+    with pytest.raises(NoSuchSlot, match=r"the slot cuda:1\+cuda:1, and a job uses a GPU once"):
+        find_slots(Settings(devices="cuda:1+cuda:1"))
+    with pytest.raises(NoSuchSlot, match="names cuda:4, and this machine has 4 GPUs"):
+        find_slots(Settings(devices="cuda:0+cuda:4"))
 
 
 def test_slots_of_two_kinds_need_two_workers() -> None:
@@ -42,6 +51,9 @@ def test_slots_of_two_kinds_need_two_workers() -> None:
 
 @needs_no_gpu
 def test_a_slot_decides_where_an_auto_job_runs() -> None:
-    assert choose_device("auto", "cpu") == choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+    assert choose_devices("auto", "cpu") == choose_devices("auto") == choose_devices("cpu") == [torch.device("cpu")]
+    assert choose_devices("auto", "cpu", 3) == [torch.device("cpu")] * 3
     with pytest.raises(TrainingFailed, match="no GPU"):
-        choose_device("cuda")
+        choose_devices("cuda")
+    with pytest.raises(TrainingFailed, match="fewer than 3 GPUs"):
+        choose_devices("cuda", "cuda:0+cuda:1", 3)

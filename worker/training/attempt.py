@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from service.errors import InvalidInput, TrainingFailed, Unavailable
 from service.settings import Settings
@@ -65,7 +66,8 @@ def _wait_for_database(store: Store, settings: Settings, job: Job) -> bool:
 
 def _attempt(store: Store, settings: Settings, job: Job, lease: Lease, slot: str, first: bool) -> None:
     try:
-        Run(store, settings, job, lease, slot).train(first)
+        with ExitStack() as processes:
+            Run(store, settings, job, lease, slot, processes).train(first)
     except Interrupted as interruption:
         _interrupted(store, lease, interruption)
     except (LeaseLost, Unavailable):

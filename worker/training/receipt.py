@@ -25,6 +25,7 @@ def receipt(job: Job, loop: Loop, device: torch.device, weights_sha256: str, sec
         "weights_sha256": weights_sha256,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "device": device_name(device),
+        "devices": loop.spec.training.devices,
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "deterministic": device.type == "cpu",

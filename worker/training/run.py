@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import ExitStack
 
 import torch
 
@@ -25,8 +26,12 @@ from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
 from service.summary import summarize
+from worker.crew.helpers import Ending
+from worker.crew.orders import Work
+from worker.crew.owner import Owner
 from worker.data import TrainingData, load
-from worker.device import choose_device, device_name, use_threads
+from worker.deaths import death
+from worker.device import choose_devices, device_name, use_threads
 from worker.lease import Lease
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
@@ -47,11 +52,17 @@ log = logging.getLogger(__name__)
 class Run:
     """What one attempt puts together to train."""
 
-    def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease, slot: str) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, job: Job, lease: Lease, slot: str, processes: ExitStack
+    ) -> None:
+        """Get ready on the devices of a slot; what helps is on the stack of `processes`, and gone when that ends."""
         self.store, self.settings, self.job, self.lease = store, settings, job, lease
         self.began = time.monotonic()
         self.spec = JobSpec.model_validate(job.spec)
-        self.device = choose_device(self.spec.training.device, slot)
+        self.devices = choose_devices(self.spec.training.device, slot, self.spec.training.devices)
+        self.device = self.devices[0]
+        alone = len(self.devices) == 1
+        self.crew = None if alone else processes.enter_context(Owner(self.devices, self._bury))
         with told_apart(None, 0):
             self.data = self._load()
         self.loop = self._loop()
@@ -111,18 +122,34 @@ class Run:
             message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
             raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
         batches = Batches(data, spec.training, network.has_batch_norm)
-        use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
+        self._use_threads(summarize(network).multiply_adds * batches.rows_of_batch)
         self.memory = training_memory(network, spec, len(data.x))
         self._tell_of_the_start(batches.rows_of_batch)
         with told_apart(self.memory, batches.rows_of_batch):
             network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
         horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
-        step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
+        step = Step(network, spec, self.device, horizon, batches.rows_of_batch, crew=self.crew)
+        if self.crew is not None:
+            self.crew.begin(Work.of(spec, data, horizon, batches.rows_of_batch))
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
         return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
 
+    def _use_threads(self, work: int) -> None:
+        number = len(self.devices)
+        use_threads(work // number, max(1, self.settings.threads_of_a_job // number))
+
+    def _bury(self, ending: Ending) -> None:
+        """Give the job back, or end it, because a helper ended."""
+        job, where = self.job, f"on device {ending.rank + 1} of {len(self.devices)}"
+        with self.store.begin() as session:
+            if ending.code is None:
+                reason = f"{where}, {death(ending.pid, ending.exitcode)}"
+                jobs.lose(session, job.id, job.attempt, self.settings.max_attempts, reason)
+            else:
+                jobs.fail(session, job.id, job.attempt, ending.code, f"It failed {where}: {ending.message}")
+
     def _tell_of_the_start(self, rows: int) -> None:
-        size, where = self.memory.of(rows), device_name(self.device)
+        size, where = self.memory.of(rows), device_name(self.device, len(self.devices))
         trained, kept = len(self.data.train), len(self.data.validation)
         message = f"Training on {where} with {trained:,} rows, {kept:,} to validate; about {size_in_words(size)}."
         with self.lease.write() as session:

@@ -10,6 +10,10 @@ from service.network import Network
 from service.network.learning import Learning
 from service.randomness import generator
 from service.spec import JobSpec
+from worker.crew.gradient import SharedGradient
+from worker.crew.member import Member
+from worker.crew.orders import Turn
+from worker.crew.share import SharedNoise
 from worker.data import Batch
 from worker.training.augment import Augment
 from worker.training.clipping import clipping
@@ -33,7 +37,9 @@ class Step:
         horizon: Horizon,
         rows_of_batch: int,
         records: bool = True,
+        crew: Member | None = None,
     ) -> None:
+        """Have the passes computed by a `crew` where there is one; all else is done here."""
         self.network, self.horizon = network, horizon
         self.reduction = 1.0
         """Factor on the learning rate besides the schedule's: what a plateau has left of it."""
@@ -42,10 +48,16 @@ class Step:
         self.optimizer = spec.optimizer.build(groups)
         self._update = Update(self.optimizer, self._parameters)
         self._seed, self._device, self._rows_of_batch = spec.training.seed, device, rows_of_batch
-        self._noise = StepNoise(self._seed, 0, device, parts=spec.training.accumulate)
+        noise = StepNoise if crew is None else SharedNoise
+        self._noise = noise(self._seed, 0, device, parts=spec.training.accumulate)
         self._augment = Augment(spec, device)
         records = records and device.type == "cpu"
-        self._gradient = Gradient(network, spec, self._noise, self._parameters, records)
+        # A batch normalisation that looks at the rows of other processes is no operation that could be written down.
+        alone = crew is None or not network.has_batch_norm
+        own = Gradient(network, spec, self._noise, self._parameters, records and alone)
+        self._gradient: Gradient | SharedGradient = own
+        if crew is not None and isinstance(self._noise, SharedNoise):
+            self._gradient = SharedGradient(own, network, self._noise, crew)
         self._clip = clipping(spec.regularization, records)
         self._constrain = self._constraints(spec, records)
         self._schedule = spec.schedule
@@ -93,6 +105,12 @@ class Step:
         if self._constrain is not None:
             self._constrain(self._learning)
         return found.loss, found.output
+
+    @torch.no_grad()
+    def follow(self, turn: Turn) -> None:
+        """As a helper of a crew, compute what its owner asks for; no weight moves but as the owner says."""
+        assert isinstance(self._gradient, SharedGradient)
+        self._gradient.follow(turn)
 
     def _descend(self, batch: Batch) -> Pass:
         found = self._pass(batch)

@@ -68,7 +68,10 @@ def test_jobs_tell_their_place(own: Any, iris_csv: bytes) -> None:
     spec = own.spec(own.upload(iris_csv)["id"])
     ada = [own.submit(spec, **{HEADER: "ada"})["id"] for _ in range(3)]
     bob = own.submit(spec, **{HEADER: "bob"})
-    assert (bob["position"], bob["queue"]) == (2, {"position": 2, "ahead": 1, "device": "auto", "reason": None})
+    assert (bob["position"], bob["queue"]) == (
+        2,
+        {"position": 2, "ahead": 1, "device": "auto", "devices": 1, "reason": None},
+    )
     urgent = own.submit({**spec, "priority": 5}, **{HEADER: "ada"})
     assert (urgent["priority"], urgent["queue"]["ahead"]) == (5, 0)
     listed = own.client.get("/v1/jobs").json()["data"]
@@ -99,6 +102,26 @@ def test_a_job_for_a_gpu_that_nobody_has_waits_and_says_so(own: Any, iris_csv: b
     messages.close()
     beat(own.settings, "cuda")
     assert own.client.get(f"/v1/jobs/{job['id']}").json()["queue"]["reason"] is None
+
+
+def test_a_job_for_several_gpus_waits_for_such_a_slot_and_says_so(own: Any, iris_csv: bytes) -> None:
+    beat(own.settings, "cuda")
+    training = {"epochs": 2, "device": "cuda", "devices": 2}
+    spec = own.spec(own.upload(iris_csv)["id"], training=training)
+    advices = own.client.post("/v1/networks/validate", json={"spec": spec}).json()["advice"]
+    (advice,) = [found for found in advices if found["code"] == "no_slot"]
+    job = own.submit(spec)
+    assert advice["path"] == "training.devices" and advice["reason"] == job["queue"]["reason"]
+    assert (job["queue"]["device"], job["queue"]["devices"]) == ("cuda", 2)
+    assert "TRAINYARD_DEVICES=cuda:0+cuda:1" in job["queue"]["reason"]
+    for wrong, allowed in ((17, "16"), (0, "1"), ("2", "")):
+        answer = own.client.post("/v1/jobs", json={**spec, "training": {**training, "devices": wrong}})
+        (error,) = answer.json()["errors"]
+        assert (answer.status_code, error["path"], error["got"]) == (422, "training.devices", wrong)
+        assert allowed in str(error["allowed"])
+    answer = own.client.post("/v1/jobs", json={**spec, "training": {**training, "batch_size": 1}})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["path"]) == (422, "training.devices") and "batch_size is 1" in error["message"]
 
 
 def test_a_full_queue_is_429_and_burns_no_key(limited: Any, iris_csv: bytes) -> None:
@@ -155,7 +178,7 @@ def test_a_limit_on_jobs_at_work_is_told(limited: Any, iris_csv: bytes, store: S
         spec = api.spec(api.upload(iris_csv)["id"])
         api.submit(spec)
         behind = api.submit(spec)
-        assert behind["queue"] == {"position": 2, "ahead": 1, "device": "auto", "reason": None}
+        assert behind["queue"] == {"position": 2, "ahead": 1, "device": "auto", "devices": 1, "reason": None}
         assert api._claim(store) is not None
         told = api.client.get(f"/v1/jobs/{behind['id']}").json()["queue"]
         assert told["position"] == 1 and "as many as one submitter may have" in told["reason"]

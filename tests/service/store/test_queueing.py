@@ -184,7 +184,26 @@ def test_a_job_that_nobody_can_take_is_queued_with_a_warning(store: Store, new_j
         with store.read() as session:
             found = events.since(session, job.id)
         assert [event.type for event in found] == types
-    assert (found[-1].level, found[-1].data) == ("warn", {"device": "cuda"})
+    assert (found[-1].level, found[-1].data) == ("warn", {"device": "cuda", "devices": 1})
+
+
+def test_a_job_for_several_gpus_waits_for_a_slot_of_as_many(store: Store, new_job: NewJob) -> None:
+    beat(store, "cuda")
+    asking = {asked: new_job(device=asked) for asked in ("4xcuda", "2xauto", "cuda", "2xcpu")}
+    with store.read() as session:
+        places = waiting.places(session, [job.id for job in asking.values()])
+    reasons = {asked: places[job.id].reason for asked, job in asking.items()}
+    assert reasons["cuda"] is None and "slot on a CPU" in str(reasons["2xcpu"])
+    assert "a slot of 4 GPUs: the job" in str(reasons["4xcuda"])
+    assert str(reasons["4xcuda"]).endswith("TRAINYARD_DEVICES=cuda:0+cuda:1+cuda:2+cuda:3.")
+    assert "a slot of 2 GPUs or on a CPU: the job" in str(reasons["2xauto"])
+    assert claim_all(store, "cuda") == [asking["cuda"].id]
+    assert claim_all(store, "2xcuda") == [asking["2xauto"].id]
+    beat(store, "4xcuda")
+    with store.read() as session:
+        assert waiting.places(session, [asking["4xcuda"].id])[asking["4xcuda"].id].reason is None
+    assert claim_all(store, "4xcuda") == [asking["4xcuda"].id]
+    assert claim_all(store, "cpu") == [asking["2xcpu"].id]
 
 
 # Limits on jobs at work
