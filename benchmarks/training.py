@@ -55,9 +55,9 @@ class Silent(Recorder):
         return False
 
 
-def loop_of(case: Case, data: TrainingData, threads: int) -> Loop:
+def loop_of(case: Case, data: TrainingData, threads: int, **training: object) -> Loop:
     """Return what trains as a job does, from fresh weights."""
-    spec, lease = specification(case), cast(Lease, Alone())
+    spec, lease = specification(case, **training), cast(Lease, Alone())
     network = build_network(spec.network, spec.regularization, data.input_shape, data.outputs)
     use_threads(summarize(network).multiply_adds * case.batch, threads)
     batches = Batches(data, spec.training, network.has_batch_norm)
@@ -68,9 +68,13 @@ def loop_of(case: Case, data: TrainingData, threads: int) -> Loop:
     return Loop(spec, network, data, batches, step, lease, recorder, spec.metrics, None)
 
 
-def ours(case: Case, data: TrainingData, threads: int) -> float:
+def ours(case: Case, data: TrainingData, threads: int, **training: object) -> float:
     """Return how long a run takes that begins with everything built."""
-    loop = loop_of(case, data, threads)
+    loop = loop_of(case, data, threads, **training)
+    if training.get("compile"):
+        loop.take_step.begin()
+        for batch in loop.batches.of(0):
+            loop.take_step(batch, 0)
     return seconds(lambda: loop.run(lambda _: None))
 
 
@@ -103,11 +107,25 @@ def contestants(case: Case, data: TrainingData) -> dict[str, Train]:
     return found
 
 
-def measure(case: Case, pairs: int, threads: int) -> None:
-    """Measure a case and print it."""
+def variants(case: Case, data: TrainingData, threads: int) -> dict[str, Train]:
+    """Return ours with other settings of `training`, as contestants of ours; compiling is not timed."""
+    settings: dict[str, dict[str, object]] = {
+        "ours in bfloat16": {"precision": "bfloat16"},
+        "ours compiled": {"compile": True},
+    }
+    if case.name.startswith("MLP"):  # without units for it, the others would take minutes
+        settings["ours in float16"] = {"precision": "float16"}
+    return {
+        name: lambda training=training: ours(case, data, threads, **training)  # type: ignore[misc]
+        for name, training in settings.items()
+    }
+
+
+def measure(case: Case, pairs: int, threads: int, of_itself: bool) -> None:
+    """Measure a case beside the peers, or `of_itself` beside its own variants, and print it."""
     data = data_of(case)
     writing = writing_seconds(case, data, threads)
-    peers = contestants(case, data)
+    peers = variants(case, data, threads) if of_itself else contestants(case, data)
     own: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     ratios: dict[str, list[float]] = {name: [] for name in peers}
@@ -127,6 +145,8 @@ def measure(case: Case, pairs: int, threads: int) -> None:
         floor = products(case)
         each = statistics.median(seconds(floor) for _ in range(1000))
         line(case.batch, "matrix products alone", [each], each * rows / case.batch / statistics.median(own))
+    if of_itself:
+        return
     reached = statistics.median(ratios[LOOP])
     verdict = "reached" if reached >= case.target else "missed"
     print(f"  {reached:.2f} times the PyTorch loop; {case.target:g} wanted: {verdict}", flush=True)
@@ -144,6 +164,7 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=5, help="pairs behind each median")
     options.add_argument("--threads", type=int, default=2, help="processor threads, for all alike")
     options.add_argument("--case", default="", help="only cases whose name contains this")
+    options.add_argument("--variants", action="store_true", help="ours in other precisions and compiled, not the peers")
     chosen: Any = options.parse_args()
     print(f"torch {torch.__version__}, {chosen.threads} thread(s), medians of {chosen.pairs} pairs")
     for library in ("keras", "lightning"):
@@ -151,7 +172,7 @@ def main() -> None:
             print(f"{library} is not installed and left out")
     for case in CASES:
         if chosen.case in case.name:
-            measure(case, chosen.pairs, chosen.threads)
+            measure(case, chosen.pairs, chosen.threads, chosen.variants)
 
 
 if __name__ == "__main__":

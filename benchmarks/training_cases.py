@@ -89,10 +89,10 @@ CASES = (
 )
 
 
-def specification(case: Case) -> JobSpec:
-    """Return the job: Adam, cross-entropy, no validation."""
+def specification(case: Case, **more: object) -> JobSpec:
+    """Return the job: Adam, cross-entropy, no validation; `more` of its `training`."""
     data = {"dataset": "ds_" + "0" * 26, "target": "y", "split": {"validation": 0.0}, "image_layout": "none"}
-    training = {"epochs": case.epochs, "batch_size": case.batch}
+    training = {"epochs": case.epochs, "batch_size": case.batch, **more}
     spec = {"network": {"layers": case.layers}, "loss": "cross_entropy", "data": data, "training": training}
     return JobSpec.model_validate(spec)
 

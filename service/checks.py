@@ -162,6 +162,23 @@ def whole_gradients(spec: JobSpec) -> Iterator[Problem]:
             yield Problem(f"regularization.{name}", message, getattr(spec.regularization, name), None)
 
 
+def steps_to_skip(spec: JobSpec) -> Iterator[Problem]:
+    """In float16 some steps overflow and are left out; a line search cannot leave out a look."""
+    if spec.optimizer.searches and spec.training.precision == "float16":
+        message = f"has steps that overflow and are left out, which the line search of {spec.optimizer.type} cannot do"
+        yield Problem("training.precision", message, "float16", ["auto", "float32", "bfloat16"])
+
+
+def shared_steps(spec: JobSpec) -> Iterator[Problem]:
+    """Passes that several devices share are neither compiled nor scaled."""
+    training = spec.training
+    if training.devices > 1 and training.precision == "float16":
+        message = "scales the loss by what its last steps came to, which several devices do not tell each other"
+        yield Problem("training.precision", message, "float16", ["auto", "float32", "bfloat16"])
+    if training.devices > 1 and training.compile:
+        yield Problem("training.compile", "cannot compile what several devices exchange in a step", True, [False])
+
+
 CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("network",), some_weights),
     (("network",), auto_only_last),
@@ -175,5 +192,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("regularization", "training"), best_is_kept),
     (("loss", "metrics", "schedule", "data.split"), plateau_exists),
     (("optimizer", "regularization"), whole_gradients),
+    (("optimizer", "training"), steps_to_skip),
+    (("training",), shared_steps),
 )
 """Every rule, and the parts of the specification that it reads."""

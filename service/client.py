@@ -81,6 +81,7 @@ class Job(Answer):
     attempt: int = 0
     error: Failure | None = None
     receipt: Json | None = None
+    timings: dict[str, float] | None = None
 
 
 class Metric(Answer):

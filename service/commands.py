@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from service.client import Client, ClientError, Job, Json
 from service.settings import Settings
+from service.spent import spent
 from service.terminal import print_summary, print_table, say, view
 
 commands = typer.Typer()
@@ -201,6 +202,7 @@ def _print_end(client: Client, job: Job) -> None:
         measured = [metric for metric in client.metrics(job.id, split="test") if metric.value is not None]
         line = "  ".join(f"{metric.name} {metric.value:.4g}" for metric in measured)
         say(f"{job.id} succeeded" + (f"; on rows held out for the test: {line}" if line else ""))
+        say(spent(job))
         say(f"predict with: trainyard predict {job.model} ROWS")
     else:
         say(f"{job.id} was {job.status}")

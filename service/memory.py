@@ -1,10 +1,12 @@
 """How much memory training takes: what autograd keeps, found by running the network on the meta device."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from service.blocks.noise import StochasticModule
 from service.errors import Problem
@@ -12,6 +14,8 @@ from service.network import META, PROBE_ROWS, Network
 from service.spec import JobSpec
 
 FLOAT_BYTES = 4
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The precisions in which the forward pass computes with numbers of 16 bits, and their types."""
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -51,7 +55,11 @@ class TrainingMemory:
 
 
 def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingMemory:
-    """Return what training a network, as `build_network` returned it, takes; `rows` are those of the data set."""
+    """Return what training a network, as `build_network` returned it, takes; `rows` are those of the data set.
+
+    The precision "auto" counts as float32, which takes more.
+    """
+    half = HALVES.get(spec.training.precision)
     averages = int(spec.training.averaging is not None)
     best = int(spec.regularization.early_stopping is not None)
     row = network.records[0].input_shape
@@ -61,8 +69,9 @@ def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingM
     copies = 1 + 2 * spec.optimizer.state_tensors + averages
     return TrainingMemory(
         weights_bytes=weights,
-        beside_bytes=weights * (1 + best) + learning * FLOAT_BYTES * copies,
-        row_bytes=_row_bytes(network),
+        # In half precision the forward pass has copies of the weights that take half of their bytes.
+        beside_bytes=weights * (1 + best) + learning * FLOAT_BYTES * copies + weights // 2 * (half is not None),
+        row_bytes=_row_bytes(network, half),
         data_bytes=rows * torch.Size(row).numel() * FLOAT_BYTES,
     )
 
@@ -75,23 +84,17 @@ def size_in_words(size: int) -> str:
     return f"{size / KIB:,.0f} KiB"
 
 
-def _row_bytes(network: Network) -> int:
+def _row_bytes(network: Network, half: torch.dtype | None) -> int:
     """Return what one row more adds to what the backward pass needs, and to what comes and goes on the way."""
-    few, many = (_kept_bytes(network, rows) for rows in (PROBE_ROWS, PROBE_ROWS + 1))
+    few, many = (_kept_bytes(network, rows, half) for rows in (PROBE_ROWS, PROBE_ROWS + 1))
     outputs = [2 * torch.Size(record.output_shape).numel() for record in network.records]
     inside = [int(getattr(module, "row_values", 0)) for module in network.modules()]
     return many - few + max(outputs + inside) * FLOAT_BYTES
 
 
-def _kept_bytes(network: Network, rows: int) -> int:
+def _kept_bytes(network: Network, rows: int, half: torch.dtype | None) -> int:
     """Return the bytes of the tensors that autograd keeps of a batch, and of the masks of dropout."""
-    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, Tensor] = {}  # the tensors themselves: the storage of one that is gone may be another's
-
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage()._cdata not in weights:
-            kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
 
     def mask(module: nn.Module, _: Any, output: Tensor) -> None:
         bits_and_product = torch.empty(2, *output.shape, device=META)
@@ -102,11 +105,35 @@ def _kept_bytes(network: Network, rows: int) -> int:
     was_training = network.training
     network.train()
     try:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            network(torch.empty(rows, *network.records[0].input_shape, device=META))
+        with torch.enable_grad():
+            _run(network, rows, kept, half)
     finally:
         network.train(was_training)
         network.activity.take()
         for hook in hooks:
             hook.remove()
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _run(network: Network, rows: int, kept: dict[int, Tensor], half: torch.dtype | None) -> None:
+    """Run a batch through a network that computes nothing, and gather what autograd keeps of it besides weights."""
+    # Autocast knows real devices only, so in half precision tensors say that they are on one.
+    fake = FakeTensorMode(allow_non_fake_inputs=True) if half else nullcontext()
+    with fake, torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
+        device = "cpu" if half else META
+        named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        state = {name: _like(tensor, device) if half else tensor for name, tensor in named.items()}
+        weights = {tensor.untyped_storage()._cdata for tensor in state.values()}
+
+        def keep(tensor: Tensor) -> Tensor:
+            if tensor.untyped_storage()._cdata not in weights:
+                kept[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            x = torch.empty(rows, *network.records[0].input_shape, device=device)
+            torch.func.functional_call(network, state, x) if half else network(x)
+
+
+def _like(tensor: Tensor, device: torch.device | str) -> Tensor:
+    return torch.empty_like(tensor, device=device, requires_grad=tensor.requires_grad)

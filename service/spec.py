@@ -25,6 +25,8 @@ from service.blocks.values import Says
 from service.devices import MOST_DEVICES, asked
 from service.splitting import Split
 
+CAME_LATER = {"keep": "best", "devices": 1, "tf32": False, "compile": False}
+"""Settings of training that came later: by default they leave the hashes of specifications as they were."""
 _METRICS: TypeAdapter[list[Metric]] = TypeAdapter(list[AnyMetric])
 
 
@@ -126,8 +128,15 @@ class TrainingSpec(Strict):
     """Slots that take the job: on a CPU, on a GPU, or with "auto" whichever is free first."""
     devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] = 1
     """GPUs of one machine that share every batch, or processes on a CPU; results are those of one, to rounding."""
-    precision: Literal["auto", "float32"] = "auto"
-    """Arithmetic of the step; "auto" is float32."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers that forward and backward pass compute with; weights and predictions are float32 in any case. "auto":
+    bfloat16 for large steps on a GPU, float32 for all else."""
+    tf32: bool = False
+    """Whether a GPU may round float32 numbers to 10 bits behind the point in matrix products and convolutions."""
+    compile: bool = False
+    """Whether to have forward pass and loss compiled (`torch.compile`); without a C++ compiler they are not."""
+    profile: bool = False
+    """Whether to record where the time of some steps goes; not part of the hash."""
     log_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Also store `batch_loss` and `learning_rate` every so many steps."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] | None = None
@@ -215,13 +224,17 @@ class JobSpec(Strict):
         return {block.weights_sha256 for block in blocks if block.weights_sha256 is not None}
 
     def sha256(self) -> str:
-        """Return the hash of what decides the result: everything but name, priority and the ids of data and weights.
+        """Return the hash of what decides the result: everything but name, priority, profile and the ids of data and
+        weights.
 
         The data's own hash and this one name the run, wherever and under whatever id the data is stored. Weights to
         start from are here by their own hash.
         """
         value = self.canonical()
-        del value["name"], value["priority"], value["data"]["dataset"]
+        del value["name"], value["priority"], value["data"]["dataset"], value["training"]["profile"]
+        for name, default in CAME_LATER.items():
+            if value["training"][name] == default:
+                del value["training"][name]
         for layer in value["network"]["layers"]:
             if layer["type"] == "pretrained":
                 del layer["source"]

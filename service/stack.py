@@ -39,7 +39,11 @@ def worker_commands(settings: Settings) -> dict[str, list[str]]:
     command, slots = [sys.executable, "-m", "worker"], by_kind(settings.devices)
     if len(slots) == 1:
         return {"worker": command}
-    return {f"worker-{kind}": ["/usr/bin/env", f"TRAINYARD_DEVICES={of}", *command] for kind, of in slots.items()}
+    # Each of them sees only its own slots, and would take the whole processor for those.
+    shared = f"TRAINYARD_THREADS_PER_SLOT={settings.threads_of_a_job}"
+    return {
+        f"worker-{kind}": ["/usr/bin/env", f"TRAINYARD_DEVICES={of}", shared, *command] for kind, of in slots.items()
+    }
 
 
 def predictor_command() -> list[str]:

@@ -79,7 +79,13 @@ class Child:
 @cache
 def child() -> Child:
     """Return the state of this process, made at its first use."""
-    return Child(worker_name(os.getpid()), SETTINGS, open_store(SETTINGS.effective_database_url), _slot())
+    return Child(worker_name(os.getpid()), _shared(SETTINGS), open_store(SETTINGS.effective_database_url), _slot())
+
+
+def _shared(settings: Settings) -> Settings:
+    """Return the settings with a slot's share of the processor: how many GPUs there are is known here only."""
+    threads = settings.threads_per_slot or max(1, settings.cores // len(SLOTS))
+    return Settings(**{**settings.model_dump(), "threads_per_slot": threads})
 
 
 def _slot() -> str:

@@ -183,3 +183,12 @@ def large_batch_warmup(view: View) -> Findings:
     if isinstance(spec.optimizer, Sgd) and size >= LARGE_BATCH and cold:
         reason = f"With {size:,} rows a step the large rate that suits them throws fresh weights off."
         yield Finding("schedule.warmup_epochs", reason, "Set schedule.warmup_epochs to about 5.")
+
+
+@rule('PyTorch 2026, "Automatic Mixed Precision package - torch.amp", section CPU training; docs/performance.md')
+def float16_on_cpu(view: View) -> Findings:
+    """Few processors compute in float16: it is emulated, many times slower than float32."""
+    training = view.spec.training
+    if training.precision == "float16" and training.device != "cuda":
+        reason = "On a processor without units for float16 its products take ten times as long or more."
+        yield Finding("training.precision", reason, 'Use "float32" or "bfloat16", or set training.device to "cuda".')

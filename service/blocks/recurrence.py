@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 
 from service.blocks.noise import StochasticModule
@@ -57,19 +58,26 @@ class Sequence(nn.Module):
         mask = self.input_mask.of(x, x.shape[2]) if self.input_mask is not None else None
         x = x if mask is None else x * mask.unsqueeze(1)
         masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]
-        if x.is_meta:
+        if x.is_meta or isinstance(x, FakeTensor):
             outputs = torch.cat([self._probe(x, way) for way in range(1 + self.cell.bidirectional)], dim=2)
         elif masks and masks[0] is not None:
             ways = [self._run(x, way, mask) for way, mask in enumerate(masks)]
             outputs = ways[0] if len(ways) == 1 else torch.cat(ways, dim=2)
         else:
-            outputs = self.cell(x)[0]
+            outputs = self._torch(x)
         if self.whole:
             return outputs
         ends = [outputs[:, -1, : self.units]]
         if outputs.shape[2] > self.units:
             ends.append(outputs[:, 0, self.units :])
         return ends[0] if len(ends) == 1 else torch.cat(ends, dim=1)
+
+    def _torch(self, x: Tensor) -> Tensor:
+        """Return the outputs of torch's own loop, which on a processor there is none of in float16."""
+        if not (x.is_cpu and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.float16):
+            return self.cell(x)[0]  # type: ignore[no-any-return]
+        with torch.autocast("cpu", enabled=False):
+            return self.cell(x.float())[0]  # type: ignore[no-any-return]
 
     def _weights(self, way: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield kernel and bias of the inputs of one way, then those of the state."""
@@ -78,7 +86,7 @@ class Sequence(nn.Module):
             yield getattr(self.cell, f"weight_{part}_{end}"), getattr(self.cell, f"bias_{part}_{end}", None)
 
     def _probe(self, x: Tensor, way: int) -> Tensor:
-        """Return the outputs of one way on the meta device, every place at once as a row of one step.
+        """Return the outputs of one way where nothing is computed, every place at once as a row of one step.
 
         Shapes, products and bytes are those of one place after the other, which takes seconds for long sequences.
         """

@@ -34,6 +34,6 @@ class ActivityPenalties:
     def _hook(self, regularizer: Regularizer) -> Any:
         def put_down(module: nn.Module, _: Any, output: Tensor) -> None:
             if module.training:
-                self._found.append(regularizer.activity_penalty(output))
+                self._found.append(regularizer.activity_penalty(output.float()))
 
         return put_down

@@ -32,6 +32,8 @@ class Progress:
     total_steps: int | None = None
     samples_per_second: float | None = None
     eta_seconds: float | None = None
+    timings: dict[str, float] | None = None
+    """Where the time of the job went; None: as it was."""
 
 
 def claim(
@@ -78,6 +80,8 @@ def renew(
 ) -> str | None:
     """Extend the lease, write the progress and return the status; None if the attempt no longer owns the job."""
     values = asdict(progress) if progress else {}
+    if values.get("timings") is None:
+        values.pop("timings", None)
     extend = update(Job).where(*_fence(job_id, attempt)).values(lease_expires_at=now() + lease_seconds, **values)
     return session.scalar(extend.returning(Job.status), execution_options={"synchronize_session": False})
 

@@ -135,6 +135,8 @@ class Job(Table):
     error_message: Mapped[str | None] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(String(32))
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    timings: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Seconds of all attempts, by what they went into."""
     # No foreign key: a job outlives the record of the one that it goes on from.
     parent: Mapped[str | None] = mapped_column(String(32), index=True)
     created_at: Mapped[float] = mapped_column(server_default=now())

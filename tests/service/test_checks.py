@@ -85,3 +85,16 @@ def test_early_stopping_on_something_else_is_refused() -> None:
 def test_early_stopping_on_validation_needs_validation_rows() -> None:
     (problem,) = found(regularization={"early_stopping": {}}, data={"split": {"validation": 0}})
     assert "needs validation rows" in problem.message and problem.allowed == ["loss", "accuracy"]
+
+
+def test_a_line_search_leaves_no_step_out() -> None:
+    (problem,) = found(optimizer="lbfgs", training={"precision": "float16"})
+    assert (problem.path, problem.got) == ("training.precision", "float16")
+    assert "bfloat16" in problem.allowed
+    assert found(optimizer="lbfgs", training={"precision": "bfloat16"}) == []
+
+
+def test_passes_that_devices_share_are_neither_scaled_nor_compiled() -> None:
+    problems = found(training={"devices": 2, "precision": "float16", "compile": True})
+    assert [problem.path for problem in problems] == ["training.precision", "training.compile"]
+    assert found(training={"devices": 2, "precision": "bfloat16"}) == []

@@ -65,6 +65,8 @@ def test_one_worker_a_kind() -> None:
         "worker-cpu": "TRAINYARD_DEVICES=cpu,cpu",
         "worker-cuda": "TRAINYARD_DEVICES=cuda:0",
     }
+    share = f"TRAINYARD_THREADS_PER_SLOT={max(1, Settings().cores // 3)}"
+    assert [command[2] for command in mixed.values()] == [share, share]
 
 
 def test_processors_are_shared_between_the_slots() -> None:

@@ -64,3 +64,17 @@ def test_looking_leaves_the_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
     assert all(tensor.is_meta for tensor in network.state_dict().values())
     assert torch.is_grad_enabled()
+
+
+def test_half_precision_keeps_half_of_what_products_give_and_copies_of_the_weights() -> None:
+    layers = [DENSE, {**DENSE, "units": 50}, OUT]
+    whole, half = (memory(layers, (4,), training={"precision": p}) for p in ("float32", "bfloat16"))
+    assert half.beside_bytes == whole.beside_bytes + whole.weights_bytes // 2
+    assert whole.row_bytes == 4 * (4 + 100 + 50) + 4 * 2 * 100
+    assert half.row_bytes == 2 * (4 + 100 + 50) + 4 * 2 * 100
+    assert memory(layers, (4,), training={"precision": "auto"}) == whole
+    for layer in ({"type": "lstm", "units": 8}, {"type": "multi_head_attention", "heads": 2}):
+        whole, half = (
+            memory([layer, "flatten", OUT], (64, 4), training={"precision": p}) for p in ("float32", "float16")
+        )
+        assert 0.4 < half.row_bytes / whole.row_bytes < 1.0

@@ -95,6 +95,17 @@ def test_what_decides_the_result_changes_the_hash(value: Any, steps: tuple[Any, 
     assert spec(with_value(value, *steps)).sha256() != spec(LONG).sha256()
 
 
+@pytest.mark.parametrize("switch", ["tf32", "compile"])
+def test_switches_that_change_the_arithmetic_change_the_hash_when_they_are_on(switch: str) -> None:
+    on, off = (spec(LONG | {"training": LONG["training"] | {switch: value}}) for value in (True, False))
+    assert off.sha256() == spec(LONG).sha256() != on.sha256()
+    assert off.canonical()["training"][switch] is False
+
+
+def test_a_profile_leaves_the_hash_alone() -> None:
+    assert spec(LONG | {"training": LONG["training"] | {"profile": True}}).sha256() == spec(LONG).sha256()
+
+
 @pytest.mark.parametrize("body", [LONG | {"priority": 100}, LONG | {"priority": -100}, LONG | {"name": "other"}])
 def test_what_decides_nothing_leaves_the_hash_alone(body: dict[str, Any]) -> None:
     assert spec(body).sha256() == spec(LONG).sha256()

@@ -20,6 +20,7 @@ from worker.crew.member import Member
 from worker.crew.orders import Work, read
 from worker.parent import die_with_parent
 from worker.training.memory import ran_out
+from worker.training.precision import Precision
 from worker.training.step import Step
 
 
@@ -69,7 +70,8 @@ def _step(work: Work, member: Member) -> Step:
     network = build_network(spec.network, spec.regularization, shape, work.outputs, most, work.vocabulary)
     network = materialize(network, spec.training.seed).to(member.device)
     horizon = Horizon(work.steps_per_epoch, work.total_steps)
-    step = Step(network, spec, member.device, horizon, work.rows_of_batch, crew=member)
+    precision = Precision.of(spec.training.model_copy(update={"precision": work.number}), member.device)
+    step = Step(network, spec, member.device, horizon, work.rows_of_batch, precision=precision, crew=member)
     step.begin()
     return step
 

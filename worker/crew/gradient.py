@@ -36,6 +36,16 @@ class SharedGradient:
         """True when this process's part of passes like those so far is replayed."""
         return self._own.replays
 
+    @property
+    def compiled(self) -> bool:
+        """False: passes that processes share are not compiled."""
+        return self._own.compiled
+
+    @property
+    def compile_failure(self) -> str | None:
+        """None, for the same reason."""
+        return self._own.compile_failure
+
     def __call__(self, batch: Batch, share: float = 1.0) -> Pass:
         """As the owner, return the pass of these rows, which are a `share` of a step."""
         self._member.share.deal(len(batch))

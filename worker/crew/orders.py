@@ -11,6 +11,7 @@ from torch import Tensor
 from service.blocks.schedules import Horizon
 from service.spec import JobSpec
 from worker.data import TrainingData
+from worker.training.precision import Number
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,13 @@ class Work:
     steps_per_epoch: int
     total_steps: int
     rows_of_batch: int
+    number: Number
     threads: int
 
     @classmethod
-    def of(cls, spec: JobSpec, data: TrainingData, horizon: Horizon, rows_of_batch: int) -> "Work":
+    def of(
+        cls, spec: JobSpec, data: TrainingData, horizon: Horizon, rows_of_batch: int, number: Number = "float32"
+    ) -> "Work":
         """Return the work of a job; helpers use as many threads as this process."""
         return cls(
             spec=spec.canonical(),
@@ -37,6 +41,7 @@ class Work:
             steps_per_epoch=horizon.steps_per_epoch,
             total_steps=horizon.total_steps,
             rows_of_batch=rows_of_batch,
+            number=number,
             threads=torch.get_num_threads(),
         )
 

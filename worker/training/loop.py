@@ -54,7 +54,7 @@ class Loop:
     ) -> None:
         self.spec, self.network, self.data, self.take_step = spec, network, data, step
         self.lease, self.recorder, self.metrics = lease, recorder, list(metrics)
-        self.device, self.batches = data.x.device, batches
+        self.device, self.batches, self.timings = data.x.device, batches, recorder.timings
         self.epoch = self.step = self.batch = self.rows = 0
         self.pretrained = 0
         """Layers whose pre-training is done."""
@@ -111,7 +111,7 @@ class Loop:
     def _train_epoch(self, between: Callable[[bool], None]) -> None:
         checkpoint_steps = self.spec.training.checkpoint_steps
         self.take_step.enter(self.epoch)
-        for batch in self.batches.of(self.epoch, self.batch):
+        for batch in self.timings.each("data", self.batches.of(self.epoch, self.batch)):
             self.check_wish()
             loss, output = self.take_step(batch, self.step)
             self._unscanned.append((loss, len(batch)))
@@ -176,7 +176,7 @@ class Loop:
         """Return loss and metrics on the rows at `index`, in prediction mode."""
         self.take_step.end()
         try:
-            with self.average.in_place() if self.average else nullcontext():
+            with self.timings.of("validation"), self.average.in_place() if self.average else nullcontext():
                 return evaluate(self.network, self.data.rows(index), Tally(self.measured), between)
         finally:
             self.take_step.begin()
@@ -197,6 +197,7 @@ class Loop:
             "stopping": self.stopping.state() if self.stopping else None,
             "plateau": self.plateau.state() if self.plateau else None,
             "averaged": self.average.count if self.average else 0,
+            "scale": self.take_step.scale.state() if self.take_step.scale else None,
             "optimizer": kept,
             "best_epoch": best_epoch,
             "best_step": self.best_step,
@@ -232,6 +233,8 @@ class Loop:
             self.take_step.reduction = self.plateau.factor
         if self.average:
             self.average.restore(state["averaged"], part(tensors, AVERAGE))
+        if self.take_step.scale and state.get("scale"):
+            self.take_step.scale.restore(state["scale"])
         unpack(tensors, state["optimizer"], self.network, self.take_step.optimizer)
         self.best = None if best is None else {k: v.to(self.device) for k, v in best.items()}
 

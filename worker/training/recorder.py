@@ -10,6 +10,7 @@ from service.store import metrics
 from service.store.attempts import Progress
 from service.store.metrics import Point
 from worker.lease import Lease
+from worker.training.timings import Timings
 
 FLUSH_SECONDS = 0.5
 SMOOTHING = 0.7
@@ -19,7 +20,8 @@ SMOOTHING = 0.7
 class Recorder:
     """Buffers points; a flush is one fenced transaction."""
 
-    def __init__(self, lease: Lease, total_epochs: int, total_steps: int) -> None:
+    def __init__(self, lease: Lease, total_epochs: int, total_steps: int, timings: Timings | None = None) -> None:
+        self.timings = timings or Timings()
         self._lease, self._total_epochs, self._total_steps = lease, total_epochs, total_steps
         self._points: list[Point] = []
         self._flushed_at: float | None = None
@@ -41,7 +43,7 @@ class Recorder:
 
     def flush(self, epoch: int, step: int, rows: int) -> None:
         """Write what was gathered, the progress and the lease in one transaction; `rows` trained since the start."""
-        with self._lease.write(self.progress(epoch, step, rows)) as session:
+        with self.timings.of("other"), self._lease.write(self.progress(epoch, step, rows)) as session:
             self.drain(session)
         self._flushed_at = time.monotonic()
 
@@ -61,4 +63,4 @@ class Recorder:
             self._speed = fresh if self._speed is None else SMOOTHING * self._speed + (1 - SMOOTHING) * fresh
             eta = (self._total_steps - step) * seconds / (step - marked_step)
             self._mark = (time.monotonic(), step, rows)
-        return Progress(epoch, step, self._total_epochs, self._total_steps, self._speed, eta)
+        return Progress(epoch, step, self._total_epochs, self._total_steps, self._speed, eta, self.timings.values())

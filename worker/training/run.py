@@ -2,9 +2,8 @@
 
 import logging
 import time
-from contextlib import ExitStack
-
-import torch
+from contextlib import ExitStack, closing
+from functools import partial
 
 from service.blocks.schedules import Horizon
 from service.errors import (
@@ -26,11 +25,10 @@ from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
 from service.summary import summarize
-from worker.crew.helpers import Ending
+from worker.crew.burial import bury
 from worker.crew.orders import Work
 from worker.crew.owner import Owner
 from worker.data import TrainingData, load
-from worker.deaths import death
 from worker.device import choose_devices, device_name, use_threads
 from worker.lease import Lease
 from worker.training.batches import Batches
@@ -39,12 +37,16 @@ from worker.training.calibrate import calibration_of
 from worker.training.checkpoints import Checkpoints
 from worker.training.loop import Interrupted, Loop
 from worker.training.memory import told_apart
+from worker.training.precision import Precision
 from worker.training.pretrain import pretrain
+from worker.training.profiling import Profiler
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
 from worker.training.start import start_from_sources
 from worker.training.step import Step
 from worker.training.tally import Units
+from worker.training.timings import Timings
+from worker.training.traces import keep_trace, wants_trace
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +60,14 @@ class Run:
         """Get ready on the devices of a slot; what helps is on the stack of `processes`, and gone when that ends."""
         self.store, self.settings, self.job, self.lease = store, settings, job, lease
         self.began = time.monotonic()
+        self._told_of_compilation = False
         self.spec = JobSpec.model_validate(job.spec)
         self.devices = choose_devices(self.spec.training.device, slot, self.spec.training.devices)
         self.device = self.devices[0]
-        alone = len(self.devices) == 1
-        self.crew = None if alone else processes.enter_context(Owner(self.devices, self._bury))
-        with told_apart(None, 0):
+        buried = partial(bury, store, job, len(self.devices), settings.max_attempts)
+        self.crew = processes.enter_context(Owner(self.devices, buried)) if len(self.devices) > 1 else None
+        self.timings = Timings()
+        with told_apart(None, 0), self.timings.of("data"):
             self.data = self._load()
         self.loop = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
@@ -82,13 +86,17 @@ class Run:
 
         def between(epoch_ended: bool) -> None:
             self._check_time()
+            self._tell_of_compilation()
+            self._keep_trace()
             wanted = cadence.due(self.loop.step, epoch_ended) or (epoch_ended and self.loop.keeps)
             if wanted and not self.loop.finished:
                 self._checkpoint()
 
         try:
             self._pretrain()
-            self.loop.run(between)
+            self._trace()
+            with self.timings.of("step"), closing(self.loop.take_step):
+                self.loop.run(between)
         except Interrupted:
             self._checkpoint()
             raise
@@ -97,6 +105,30 @@ class Run:
             self.loop.recorder.flush(self.loop.epoch, self.loop.step, self.loop.rows)
             raise
         self._finish()
+
+    def _tell_of_compilation(self) -> None:
+        """Say once why steps are not compiled although the job asks for it."""
+        reason = self.loop.take_step.compile_failure
+        if reason is None or self._told_of_compilation:
+            return
+        self._told_of_compilation = True
+        message = f"The steps are not compiled, and run as usual: {reason}"
+        with self.lease.write() as session:
+            events.add(session, self.job.id, "compile_failed", message, attempt=self.job.attempt, level="warn")
+
+    def _trace(self) -> None:
+        if self.spec.training.profile and wants_trace(self.store, self.job.id):
+            step = self.loop.take_step
+            step.profiler = Profiler(step.horizon.total_steps - self.loop.step, self.device)
+
+    def _keep_trace(self) -> None:
+        profiler = self.loop.take_step.profiler
+        if profiler is not None and self.loop.finished:
+            profiler.end()
+        if profiler is not None and profiler.ready:
+            self.loop.take_step.profiler = None
+            with self.timings.of("other"):
+                keep_trace(self.store, self.lease, profiler, self.settings.chunk_bytes)
 
     def _check_time(self) -> None:
         limit = self.spec.training.max_seconds
@@ -122,31 +154,24 @@ class Run:
             message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
             raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
         batches = Batches(data, spec.training, network.has_batch_norm)
-        self._use_threads(summarize(network).multiply_adds * batches.rows_of_batch)
+        work = summarize(network).multiply_adds * batches.rows_of_batch
+        self._use_threads(work)
         self.memory = training_memory(network, spec, len(data.x))
         self._tell_of_the_start(batches.rows_of_batch)
         with told_apart(self.memory, batches.rows_of_batch):
             network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
         horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
-        step = Step(network, spec, self.device, horizon, batches.rows_of_batch, crew=self.crew)
+        precision = Precision.of(spec.training, self.device, work)
+        step = Step(network, spec, self.device, horizon, batches.rows_of_batch, precision=precision, crew=self.crew)
         if self.crew is not None:
-            self.crew.begin(Work.of(spec, data, horizon, batches.rows_of_batch))
-        recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
-        return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
+            self.crew.begin(Work.of(spec, data, horizon, batches.rows_of_batch, precision.number))
+        recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps, self.timings)
+        units = Units.of(data.target, self.device)
+        return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, units)
 
     def _use_threads(self, work: int) -> None:
         number = len(self.devices)
         use_threads(work // number, max(1, self.settings.threads_of_a_job // number))
-
-    def _bury(self, ending: Ending) -> None:
-        """Give the job back, or end it, because a helper ended."""
-        job, where = self.job, f"on device {ending.rank + 1} of {len(self.devices)}"
-        with self.store.begin() as session:
-            if ending.code is None:
-                reason = f"{where}, {death(ending.pid, ending.exitcode)}"
-                jobs.lose(session, job.id, job.attempt, self.settings.max_attempts, reason)
-            else:
-                jobs.fail(session, job.id, job.attempt, ending.code, f"It failed {where}: {ending.message}")
 
     def _tell_of_the_start(self, rows: int) -> None:
         size, where = self.memory.of(rows), device_name(self.device, len(self.devices))
@@ -167,32 +192,32 @@ class Run:
                 data = {"layer": found.layer, "reconstruction_errors": found.errors}
                 events.add(session, self.job.id, "pretrained", message, attempt=self.job.attempt, data=data)
 
-    def _units(self) -> Units | None:
-        if self.data.target.classes is not None:
-            return None
-        scale, shift = (torch.tensor(v, dtype=torch.float64) for v in (self.data.target.scale, self.data.target.shift))
-        return Units(scale.to(self.device), shift.to(self.device))
-
     def _resume(self) -> None:
+        with self.store.read() as session:
+            self.timings.add(jobs.get(session, self.job.id).timings)
         found = self.checkpoints.resume()
         if found is not None:
             row, tensors, best = found
             self.loop.restore(row.state, tensors, best)
 
     def _checkpoint(self) -> None:
-        self.checkpoints.save(self.loop.snapshot(), self.loop.recorder)
+        with self.timings.of("checkpoint"):
+            self.checkpoints.save(self.loop.snapshot(), self.loop.recorder)
 
     def _finish(self) -> None:
         loop, lease = self.loop, self.lease
-        snapshot = loop.snapshot()
-        best, last = self.checkpoints.write_blobs(snapshot)
+        with self.timings.of("checkpoint"):
+            snapshot = loop.snapshot()
+            best, last = self.checkpoints.write_blobs(snapshot)
         values = dict(loop.restore_best())
         if len(self.data.test):
             values["test"] = loop.measure(self.data.test, loop.check_wish)
             loop.recorder.add("test", loop.epoch, loop.step, values["test"])
         loop.take_step.end()
         tile = self.settings.predict_tile_bytes
-        calibration = calibration_of(loop.network, self.spec, self.data, tile, loop.check_wish)
+        with self.timings.of("validation"):
+            calibration = calibration_of(loop.network, self.spec, self.data, tile, loop.check_wish)
+        self.timings.enter("checkpoint")
         weights = BlobWriter(self.store, self.settings.chunk_bytes)
         weights.write(save_weights(loop.network))
         with lease.write(loop.recorder.progress(loop.epoch, loop.step, loop.rows)) as session:

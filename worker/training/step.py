@@ -18,7 +18,10 @@ from worker.data import Batch
 from worker.training.augment import Augment
 from worker.training.clipping import clipping
 from worker.training.gradient import Gradient, Pass
+from worker.training.precision import Precision
+from worker.training.profiling import Profiler
 from worker.training.recorded import Recorded, Results
+from worker.training.scaling import LossScale
 from worker.training.update import Update
 
 
@@ -37,10 +40,13 @@ class Step:
         horizon: Horizon,
         rows_of_batch: int,
         records: bool = True,
+        precision: Precision | None = None,
         crew: Member | None = None,
     ) -> None:
         """Have the passes computed by a `crew` where there is one; all else is done here."""
         self.network, self.horizon = network, horizon
+        self.precision = precision or Precision.of(spec.training, device)
+        self.scale = LossScale(device) if self.precision.half is torch.float16 else None
         self.reduction = 1.0
         """Factor on the learning rate besides the schedule's: what a plateau has left of it."""
         groups = _groups(network)
@@ -54,7 +60,8 @@ class Step:
         records = records and device.type == "cpu"
         # A batch normalisation that looks at the rows of other processes is no operation that could be written down.
         alone = crew is None or not network.has_batch_norm
-        own = Gradient(network, spec, self._noise, self._parameters, records and alone)
+        scale = self.scale.factor if self.scale else None
+        own = Gradient(network, spec, self._noise, self._parameters, records and alone, self.precision, scale)
         self._gradient: Gradient | SharedGradient = own
         if crew is not None and isinstance(self._noise, SharedNoise):
             self._gradient = SharedGradient(own, network, self._noise, crew)
@@ -63,12 +70,24 @@ class Step:
         self._schedule = spec.schedule
         self._base_rate, self._searches = spec.optimizer.learning_rate, spec.optimizer.searches
         self._rate: float | None = None
+        self.profiler: Profiler | None = None
+        """Told of every step, if there is one."""
         self._learning: tuple[bool, ...] = ()
 
     @property
     def replays(self) -> bool:
         """True when forward and backward pass of rows like those so far are replayed."""
         return self._gradient.replays
+
+    @property
+    def compiled(self) -> bool:
+        """True when forward pass and loss are compiled."""
+        return self._gradient.compiled
+
+    @property
+    def compile_failure(self) -> str | None:
+        """Why they are not although the job asks for it; None where they are, or nobody asks."""
+        return self._gradient.compile_failure
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of step `step`."""
@@ -83,13 +102,21 @@ class Step:
     def begin(self) -> None:
         """Get the network ready to train: statistics move, noise is on."""
         self.network.train()
+        self.precision.begin()
         set_noise(self.network, self._noise)
         self._gradient.begin()
 
     def end(self) -> None:
         """Get the network ready to predict: statistics are frozen, noise is off."""
         self.network.eval()
+        self.close()
         set_noise(self.network, None)
+
+    def close(self) -> None:
+        """Let go of what others in this process may want, until the next step."""
+        self.precision.end()
+        if self.profiler is not None:
+            self.profiler.pause()
 
     @torch.no_grad()
     def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
@@ -99,6 +126,12 @@ class Step:
         """
         batch = self._augment(batch, step)
         self._noise.step = step
+        if self.profiler is not None and (label := self.profiler.step(step)) is not None:
+            with label:
+                return self._step(batch, step)
+        return self._step(batch, step)
+
+    def _step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         self._set_rate(self.learning_rate(step))
         found = self._search(batch) if self._searches else self._descend(batch)
         self._shake(step)
@@ -114,6 +147,8 @@ class Step:
 
     def _descend(self, batch: Batch) -> Pass:
         found = self._pass(batch)
+        if self.scale is not None and not self.scale.accepts(found.gradients):
+            return found
         if self._clip is not None:
             self._clip([gradient for gradient in found.gradients if gradient is not None])
         self._update(found.gradients)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from service.blocks.losses import Loss
 from service.blocks.metrics import Metric
+from service.data.target import TargetCodec
 from worker.training.recorded import Recorded
 
 ROWS_AT_ONCE = 1024
@@ -21,6 +22,14 @@ class Units:
 
     scale: Tensor
     shift: Tensor
+
+    @classmethod
+    def of(cls, target: TargetCodec, device: torch.device) -> "Units | None":
+        """Return those of a target of numbers, None for classes and labels."""
+        if target.classes is not None:
+            return None
+        scale, shift = (torch.tensor(values, dtype=torch.float64) for values in (target.scale, target.shift))
+        return cls(scale.to(device), shift.to(device))
 
     def __call__(self, values: Tensor) -> Tensor:
         """Return values [batch, columns] in the target's own units."""

@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 from service.api.answers.base import Answer, Count, JsonObject, Sha256, Time
 from service.api.answers.queue import QueuePlace
+from service.api.answers.timings import Timings
 from service.store import tables
 from service.store.waiting import Place
 
@@ -86,6 +87,8 @@ class Job(Answer):
     """Id of the trained model; null until the job has succeeded."""
     progress: Progress
     """How far the job has come."""
+    timings: Timings | None
+    """Where the time of the job went; null until it has begun."""
     attempt: Count
     """How many times a worker has taken the job up."""
     parent: str | None
@@ -120,6 +123,7 @@ class Job(Answer):
             seed=job.seed,
             model=job.model,
             progress=Progress.of(job),
+            timings=Timings.model_validate(job.timings) if job.timings else None,
             attempt=job.attempt,
             parent=job.parent,
             error=JobError(code=job.error_code or "", message=job.error_message or "") if failed else None,

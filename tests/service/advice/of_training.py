@@ -123,6 +123,12 @@ OPTIMIZATION = [
         sgd(batch_size=512),
     ),
     Case(
+        "float16_on_cpu",
+        "training.precision",
+        table(training={"precision": "float16"}),
+        table(training={"precision": "float16", "device": "cuda"}),
+    ),
+    Case(
         "unsettled_statistics",
         "network.layers[1].momentum",
         rows(columns(), dense(), {"type": "batch_norm", "momentum": 0.999}, DROP),

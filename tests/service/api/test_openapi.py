@@ -49,6 +49,7 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         *(("post", f"/v1/jobs/{{job_id}}/{name}") for name in ("pause", "resume", "cancel", "kill", "retry", "extend")),
         ("get", "/v1/jobs/{job_id}/metrics"),
         ("get", "/v1/jobs/{job_id}/events"),
+        ("get", "/v1/jobs/{job_id}/profile"),
         ("get", "/v1/jobs/{job_id}/checkpoints"),
         ("get", "/v1/jobs/{job_id}/checkpoints/{checkpoint_id}/weights"),
         ("get", "/v1/models"),
