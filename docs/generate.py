@@ -7,9 +7,10 @@ from types import ModuleType
 
 from pydantic.fields import FieldInfo
 
-from service import errors
+from service import errors, failures
 from service.advice import THEMES, Rule
-from service.errors import TrainingFailed, TrainyardError
+from service.errors import TrainyardError
+from service.failures import TrainingFailed
 from service.settings import Settings
 
 HERE = Path(__file__).parent
@@ -39,10 +40,11 @@ def _default(field: FieldInfo) -> str:
 
 def errors_page() -> str:
     """Return the table of all error codes."""
-    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TrainyardError)]
+    found = {kind for module in (errors, failures) for _, kind in inspect.getmembers(module, inspect.isclass)}
+    kinds = [kind for kind in found if issubclass(kind, TrainyardError)]
     ordered = sorted(kinds, key=lambda kind: (kind.status, kind.code))
     answers = [_error_row(kind, f"{kind.status} | ") for kind in ordered if not issubclass(kind, TrainingFailed)]
-    failures = [_error_row(kind, "") for kind in ordered if issubclass(kind, TrainingFailed)]
+    endings = [_error_row(kind, "") for kind in ordered if issubclass(kind, TrainingFailed)]
     return f"""# Errors
 
 Every error is an `application/problem+json` document (RFC 9457): `type`, `title`, `status`, `detail`, `instance`,
@@ -57,7 +59,7 @@ A job that failed says why in `error`, with one of these codes and a sentence:
 
 | code | meaning |
 |---|---|
-{chr(10).join(failures)}
+{chr(10).join(endings)}
 """
 
 

@@ -24,12 +24,7 @@ TrainyardError                      500 internal_error
 |   `-- Overloaded                  503 overloaded
 |-- CorruptBlob                     500 corrupt_blob         (bytes in the store fail their SHA-256)
 |-- SchemaMismatch                  503 schema_mismatch      (database ahead of or behind the code)
-`-- TrainingFailed                  (kept on the job, never an HTTP answer)
-    |-- NonFiniteLoss               non_finite_loss
-    |-- OutOfMemory                 out_of_memory
-    |-- DatasetGone                 dataset_gone
-    |-- WeightsGone                 weights_gone
-    `-- AttemptsExhausted           attempts_exhausted
+`-- TrainingFailed                  see service/failures.py (kept on the job, never an HTTP answer)
 """
 
 from collections.abc import Sequence
@@ -222,45 +217,3 @@ class SchemaMismatch(TrainyardError):
 
     status = 503
     code = "schema_mismatch"
-
-
-class TrainingFailed(TrainyardError):
-    """The training run failed."""
-
-    code = "training_failed"
-
-
-class NonFiniteLoss(TrainingFailed):
-    """The loss became NaN or infinite."""
-
-    code = "non_finite_loss"
-
-
-class OutOfMemory(TrainingFailed):
-    """The device ran out of memory."""
-
-    code = "out_of_memory"
-
-
-class TimeLimit(TrainingFailed):
-    """The run took longer than the job allows."""
-
-    code = "time_limit"
-
-
-class DatasetGone(TrainingFailed):
-    """The data set of this job no longer exists or cannot be read."""
-
-    code = "dataset_gone"
-
-
-class WeightsGone(TrainingFailed):
-    """The weights that this job starts from cannot be read."""
-
-    code = "weights_gone"
-
-
-class AttemptsExhausted(TrainingFailed):
-    """Every attempt to run this job was lost."""
-
-    code = "attempts_exhausted"

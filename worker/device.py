@@ -3,7 +3,7 @@
 import torch
 
 from service.devices import devices_of
-from service.errors import TrainingFailed
+from service.failures import TrainingFailed
 
 PARALLEL_WORK = 32_000_000
 """Multiply-adds of a forward pass from which more than one thread is used."""

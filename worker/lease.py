@@ -9,7 +9,8 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from service.errors import TimeLimit, TrainyardError, Unavailable
+from service.errors import TrainyardError, Unavailable
+from service.failures import TimeLimit
 from service.settings import Settings
 from service.store import jobs
 from service.store.attempts import Progress

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from service.errors import AttemptsExhausted
+from service.failures import AttemptsExhausted
 from service.store import events, queueing
 from service.store.clock import now
 from service.store.limits import NO_LIMITS, QueueLimits

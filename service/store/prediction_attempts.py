@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from service.errors import AttemptsExhausted
+from service.failures import AttemptsExhausted
 from service.store.blobs import BlobRef
 from service.store.clock import now
 from service.store.prediction_tables import Prediction, PredictionPart

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from service.errors import TrainingFailed
+from service.failures import TrainingFailed
 from service.settings import Settings
 from worker.device import choose_devices
 from worker.slots import NoSuchSlot, count_gpus, find_slots

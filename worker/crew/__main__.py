@@ -11,7 +11,8 @@ import orjson
 import torch
 
 from service.blocks.schedules import Horizon
-from service.errors import OutOfMemory, TrainyardError
+from service.errors import TrainyardError
+from service.failures import OutOfMemory
 from service.network import build_network, materialize
 from service.spec import JobSpec
 from worker.crew.group import Parted

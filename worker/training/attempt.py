@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from service.errors import InvalidInput, TrainingFailed, Unavailable
+from service.errors import InvalidInput, Unavailable
+from service.failures import TrainingFailed
 from service.settings import Settings
 from service.store import events, jobs
 from service.store.engine import Store

@@ -2,7 +2,7 @@
 
 import math
 
-from service.errors import NonFiniteLoss
+from service.failures import NonFiniteLoss
 
 
 def not_finite(what: str, value: float, step: int, epoch: int) -> NonFiniteLoss:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from service.errors import OutOfMemory
+from service.failures import OutOfMemory
 from service.memory import TrainingMemory, size_in_words
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "alloc_failed")

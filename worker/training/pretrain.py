@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from service.blocks.layers import Activated
 from service.blocks.pretraining import Rbm
-from service.errors import NonFiniteLoss
+from service.failures import NonFiniteLoss
 from service.network import Network
 from service.network.beliefs import belief_stack
 from service.network.modules import LayerRecord

@@ -6,15 +6,8 @@ from contextlib import ExitStack, closing
 from functools import partial
 
 from service.blocks.schedules import Horizon
-from service.errors import (
-    CorruptBlob,
-    DatasetGone,
-    InvalidSpec,
-    NonFiniteLoss,
-    NotFound,
-    Problem,
-    TimeLimit,
-)
+from service.errors import CorruptBlob, InvalidSpec, NotFound, Problem
+from service.failures import DatasetGone, NonFiniteLoss, TimeLimit
 from service.memory import size_in_words, training_memory
 from service.network import build_network, materialize, save_weights
 from service.network.tokens import foreign_token

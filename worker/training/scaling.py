@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from service.errors import NonFiniteLoss
+from service.failures import NonFiniteLoss
 
 START = 2.0**16
 LEAST = 2.0**-16

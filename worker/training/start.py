@@ -7,7 +7,8 @@ import safetensors
 from safetensors import SafetensorError
 
 from service.blocks.pretrained import Pretrained
-from service.errors import CorruptBlob, InvalidSpec, NotFound, WeightsGone
+from service.errors import CorruptBlob, InvalidSpec, NotFound
+from service.failures import WeightsGone
 from service.network import LayerRecord, Network
 from service.network.fitting import fit, put
 from service.network.tensors import tensors_of

@@ -7,7 +7,8 @@ import pytest
 from service.api import examples
 from service.api.app import create_app
 from service.blocks.layers import Layer
-from service.errors import TrainingFailed, TrainyardError
+from service.errors import TrainyardError
+from service.failures import TrainingFailed
 from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
 from service.problems import parse_spec

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from service.errors import OutOfMemory
+from service.failures import OutOfMemory
 from service.memory import TrainingMemory
 from service.settings import Settings
 from service.store import jobs

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from service.blocks.schedules import Horizon
-from service.errors import NonFiniteLoss
+from service.failures import NonFiniteLoss
 from service.memory import HALVES
 from service.network import build_network, materialize
 from service.settings import Settings

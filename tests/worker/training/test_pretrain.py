@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from service.blocks.pretraining import Rbm
-from service.errors import InvalidSpec, NonFiniteLoss
+from service.errors import InvalidSpec
+from service.failures import NonFiniteLoss
 from service.network import Network, build_network, materialize
 from service.network.beliefs import belief_stack
 from service.settings import Settings
