@@ -83,11 +83,12 @@ def test_only_training_rows_are_written(tmp_path: Path) -> None:
 
 def test_the_specification_is_the_papers_network(tmp_path: Path) -> None:
     write_set(tmp_path / "set")
-    body = uncertainty.specification(uci.read(tmp_path / "set"), uncertainty.Choice(0.05, 1e-4), 54)
+    body = uncertainty.specification(uci.read(tmp_path / "set"), 0.05, 54)
     body["data"]["dataset"] = "ds_" + "0" * 26
     spec = parse_spec(json.dumps(body).encode())
     assert [layer.type for layer in spec.network.layers] == ["dropout", "dense", "dropout", "dense"]
-    assert spec.training.epochs == uncertainty.STEPS // 2
+    steps = spec.training.epochs * -(-54 // uncertainty.BATCH)
+    assert uncertainty.STEPS <= steps < uncertainty.STEPS + 54
     assert uncertainty.epochs(40, 10**6) == 40
 
 

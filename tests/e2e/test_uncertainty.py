@@ -20,7 +20,7 @@ def test_a_known_noise_is_found_and_predicted(client: Client, tmp_path: Path, mo
     assert len(results) == 2
     # Nobody can have a larger likelihood than the truth has: minus the entropy of the noise.
     most = -0.5 * np.log(2 * np.pi * np.e * NOISE**2)
-    for choice, rmse, likelihood in results:
-        assert choice.rate in (0.005, 0.05)
+    for rate, rmse, likelihood in results:
+        assert rate in (0.005, 0.05)
         assert rmse == pytest.approx(NOISE, rel=0.6)
         assert most - 0.6 < likelihood < most + 0.4
