@@ -71,9 +71,8 @@ class Ordinal(Preprocessing):
         """
         return frame | {name: self._coded(name, frame[name], values) for name, values in state["columns"].items()}
 
-    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
-        found: dict[str, list[Any]] = state["columns"]
-        return {name: [value for value in values if isinstance(value, str)] for name, values in found.items()}
+    def told_apart(self, state: dict[str, Any]) -> dict[str, list[str | float]]:
+        return dict(state["columns"])
 
     def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
         for name, values in state["columns"].items():

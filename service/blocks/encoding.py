@@ -86,9 +86,8 @@ class OneHot(Preprocessing):
         """
         return frame | {name: self._encoded(name, frame[name], codes) for name, codes in state["columns"].items()}
 
-    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
-        found = {name: [*codes["values"], *codes["rare"]] for name, codes in state["columns"].items()}
-        return {name: [value for value in values if isinstance(value, str)] for name, values in found.items()}
+    def told_apart(self, state: dict[str, Any]) -> dict[str, list[str | float]]:
+        return {name: [*codes["values"], *codes["rare"]] for name, codes in state["columns"].items()}
 
     def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
         for name, codes in state["columns"].items():

@@ -102,7 +102,7 @@ class Impute(Preprocessing):
         codes = {name + SUFFIX: Column("number", _missing(frame[name]) * 1.0, True) for name in state["indicators"]}
         return frame | {name: _filled(frame[name], value) for name, value in state["columns"].items()} | codes
 
-    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
+    def told_apart(self, state: dict[str, Any]) -> dict[str, list[str | float]]:
         return {name: [value] for name, value in state["columns"].items() if isinstance(value, str)}
 
     def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:

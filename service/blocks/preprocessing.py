@@ -73,8 +73,8 @@ class Preprocessing(Block):
         """Return the frame with the step applied; `state` is what `fit` returned."""
         raise NotImplementedError
 
-    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
-        """Return the words that the step tells apart, by the column of text that they stand in."""
+    def told_apart(self, state: dict[str, Any]) -> dict[str, list[str | float]]:
+        """Return the single values that the step tells apart, by the column that they stand in."""
         return {}
 
     def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:

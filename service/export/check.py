@@ -11,7 +11,7 @@ from service.data.frame import Frame
 from service.data.profile import ColumnProfile
 from service.errors import InvalidRows, NotExportable, Problem
 from service.export.graph import Graph
-from service.export.specimens import specimens
+from service.export.specimens import specimens, without
 from service.predict.cache import LoadedModel
 from service.predict.messages import PredictRequest
 from service.predict.predict import predict
@@ -67,8 +67,7 @@ def _answered(loaded: LoadedModel, rows: list[list[Any]]) -> tuple[list[list[Any
         try:
             answer = predict(loaded, PredictRequest(rows=rows, mc_samples=0), Settings())
         except InvalidRows as error:
-            wrong = {int(problem.path.removeprefix("rows[").partition("]")[0]) for problem in error.problems}
-            rows = [row for place, row in enumerate(rows) if place not in wrong]
+            rows = without(rows, error)
             continue
         return rows, list(answer.predictions)
     raise NotExportable([Problem("format", "the model answers none of the rows that the file is to be checked on")])

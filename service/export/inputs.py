@@ -60,7 +60,7 @@ class GraphInputs:
         return cls(
             features,
             tuple(c.name for c in features.columns if c.type in ("integer", "number", "boolean")),
-            {name: _known(features, name) for name in words},
+            {name: _words(features, name) for name in words},
             texts,
             tuple(c for c in features.columns if c.type == "tensor"),
         )
@@ -108,9 +108,14 @@ def _texts(features: Features) -> list[Text]:
     return sorted(found, key=lambda text: order.index(text.column))
 
 
-def _known(features: Features, name: str) -> tuple[str, ...]:
-    found = [step.words(state).get(name, []) for step, state in features.steps]
-    return tuple(dict.fromkeys(word for words in found for word in words))
+def told_apart(features: Features, name: str) -> list[str | float]:
+    """Return the values of a column that steps tell apart, each once."""
+    found = [step.told_apart(state).get(name, []) for step, state in features.steps]
+    return list(dict.fromkeys(value for values in found for value in values))
+
+
+def _words(features: Features, name: str) -> tuple[str, ...]:
+    return tuple(value for value in told_apart(features, name) if isinstance(value, str))
 
 
 def _dtype(tensor: ColumnProfile) -> torch.dtype:

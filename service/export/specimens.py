@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from service.data.profile import ColumnProfile
-from service.export.inputs import GraphInputs, Text
+from service.errors import InvalidRows
+from service.export.inputs import GraphInputs, Text, told_apart
 from service.predict.cache import LoadedModel
 from service.randomness import derive
 
@@ -36,6 +37,12 @@ def specimens(loaded: LoadedModel, inputs: GraphInputs, columns: Sequence[Column
     return [list(row) for row in zip(*drawn, strict=True)]
 
 
+def without(rows: list[list[Any]], error: InvalidRows) -> list[list[Any]]:
+    """Return the rows that an error does not name: drawn ones may lie where there is no answer."""
+    wrong = {int(problem.path.removeprefix("rows[").partition("]")[0]) for problem in error.problems}
+    return [row for place, row in enumerate(rows) if place not in wrong]
+
+
 def _column(profile: ColumnProfile, inputs: GraphInputs, count: int, source: np.random.Generator) -> list[Any]:
     if profile.type == "category":
         text = next((text for text in inputs.texts if text.column == profile.name), None)
@@ -46,6 +53,9 @@ def _column(profile: ColumnProfile, inputs: GraphInputs, count: int, source: np.
     if profile.type == "boolean":
         found: list[Any] = (source.integers(0, 2, count) > 0).tolist()
         return found
+    apart = [value for value in told_apart(inputs.features, profile.name) if not isinstance(value, str)]
+    if apart:
+        return [apart[i] for i in source.integers(0, len(apart), count)]
     low = 0.0 if profile.min is None else profile.min
     high = low + 1.0 if profile.max is None else profile.max
     # Not high - low: near the ends of float64 that has no value.

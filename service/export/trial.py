@@ -1,6 +1,7 @@
 """Whether an imported model can answer: there must be room for it, and rows must get through it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -8,7 +9,7 @@ from service.data.profile import ColumnProfile
 from service.errors import InvalidModel, InvalidRows, Problem
 from service.export.inputs import GraphInputs
 from service.export.safetensors_file import KEY
-from service.export.specimens import specimens
+from service.export.specimens import specimens, without
 from service.memory import size_in_words, training_memory
 from service.network import Network
 from service.predict.cache import LoadedModel
@@ -59,22 +60,33 @@ def try_out(loaded: LoadedModel, row: Model) -> None:
     _check_outputs(loaded)
     _check_calibration(loaded)
     columns = [ColumnProfile.model_validate(column) for column in row.columns]
-    place = f"{HERE}.preprocessing"
     try:
-        rows = specimens(loaded, GraphInputs.of(loaded.features), columns)
-        shape = loaded.features.transform(loaded.features.read_rows(rows)).shape[1:]
-        if shape == loaded.features.input_shape:
-            for samples in (0, SAMPLES):
+        rows = _read(loaded, specimens(loaded, GraphInputs.of(loaded.features), columns))
+        for samples in (0, SAMPLES) if rows else ():
+            with suppress(InvalidRows):  # drawn rows may lie where there is no answer
                 predict(loaded, PredictRequest(rows=rows, mc_samples=samples), Settings())
-            return
-    except InvalidRows:
-        return  # drawn rows may lie where there is no answer
+    except InvalidModel:
+        raise
     except Exception as error:
         # Any error there is: what is in the file decides what Python says of it.
         message = f"gives no answer to rows: {type(error).__name__}: {str(error)[:200]}"
-        raise InvalidModel([Problem(place, message)]) from error
-    message = "makes rows of another shape than the network takes"
-    raise InvalidModel([Problem(f"{place}.features", message, list(shape), list(loaded.features.input_shape))])
+        raise InvalidModel([Problem(f"{HERE}.preprocessing", message)]) from error
+
+
+def _read(loaded: LoadedModel, rows: list[list[Any]]) -> list[list[Any]]:
+    """Return those of the rows that preprocessing takes, having seen what it makes of them."""
+    place = f"{HERE}.preprocessing.features"
+    while rows:
+        try:
+            shape = loaded.features.transform(loaded.features.read_rows(rows)).shape[1:]
+        except InvalidRows as error:
+            rows = without(rows, error)
+            continue
+        if shape != loaded.features.input_shape:
+            message, needed = "makes rows of another shape than the network takes", loaded.features.input_shape
+            raise InvalidModel([Problem(place, message, list(shape), list(needed))])
+        return rows
+    raise InvalidModel([Problem(place, "takes no row whose values are those of the model's own columns")])
 
 
 def _check_outputs(loaded: LoadedModel) -> None:
