@@ -138,6 +138,13 @@ def _measured(spec: JobSpec, monitor: str, path: str) -> Iterator[Problem]:
         yield Problem(path, message, monitor, allowed)
 
 
+def best_is_kept(spec: JobSpec) -> Iterator[Problem]:
+    """Whoever stops because an epoch was the best wants its weights."""
+    if spec.training.keep == "last" and spec.regularization.early_stopping is not None:
+        message = "would be the weights of epochs that brought nothing: early stopping goes back to the best one"
+        yield Problem("training.keep", message, "last", "best, or no regularization.early_stopping")
+
+
 def plateau_exists(spec: JobSpec) -> Iterator[Problem]:
     """The rate follows something that is measured."""
     if not isinstance(spec.schedule, ReduceOnPlateau) or spec.schedule.monitor is None:
@@ -165,6 +172,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("loss", "metrics"), metrics_suit),
     (("loss", "metrics"), variance_is_there),
     (("loss", "metrics", "regularization", "data.split"), monitor_exists),
+    (("regularization", "training"), best_is_kept),
     (("loss", "metrics", "schedule", "data.split"), plateau_exists),
     (("optimizer", "regularization"), whole_gradients),
 )

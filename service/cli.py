@@ -9,9 +9,11 @@ import typer
 
 from service.client import ClientError, Refused
 from service.commands import commands, settings_of
+from service.exporting import exporting
 from service.judging import judging
+from service.predicting import predicting
 from service.settings import Settings
-from service.stack import migrate_command, server_command, up, work, worker_commands
+from service.stack import migrate_command, predictor_command, server_command, up, work, worker_commands
 from service.steering import steering
 from service.supervisor import StartFailed
 from service.terminal import problem_lines, say
@@ -55,6 +57,12 @@ def worker(home: Home = None, slots: Slots = None) -> None:
 
 
 @app.command()
+def predictor(home: Home = None) -> None:
+    """Run a predictor alone: it makes queued predictions, whatever is being trained."""
+    _become(predictor_command(), settings_of(home=home))
+
+
+@app.command()
 def migrate(home: Home = None) -> None:
     """Bring the database up to date."""
     _become(migrate_command(), settings_of(home=home))
@@ -63,6 +71,8 @@ def migrate(home: Home = None) -> None:
 app.add_typer(commands)
 app.add_typer(steering)
 app.add_typer(judging)
+app.add_typer(predicting)
+app.add_typer(exporting)
 
 
 def _become(command: list[str], settings: Settings) -> None:

@@ -7,30 +7,21 @@ ClientError                 what a person reads instead of a traceback
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.media import CONTENT_TYPES
 from service.submitters import HEADER
 
 Json = dict[str, Any]
 """A JSON object as the server sent it or will get it."""
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
-CONTENT_TYPES = {
-    ".csv": "text/csv",
-    ".tsv": "text/csv",
-    ".parquet": "application/vnd.apache.parquet",
-    ".npz": "application/x-npz",
-    ".json": "application/json",
-    ".ndjson": "application/x-ndjson",
-    ".jsonl": "application/x-ndjson",
-    ".zip": "application/zip",
-    ".idx": "application/x-idx",
-}
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 POLL_SECONDS = 0.25
 
@@ -127,13 +118,13 @@ class Client:
         # A server on this machine is never behind a proxy, whatever the environment names for the rest of the world.
         near = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
         headers = {HEADER: submitter} if submitter else {}
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=not near, headers=headers)
+        self.http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=not near, headers=headers)
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self.http.close()
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         """Return the JSON of an answer, None where it has no body.
@@ -142,19 +133,34 @@ class Client:
             Unreachable: Nobody answers, or who answers is no Trainyard.
             Refused: The answer is an error.
         """
+        with self._reaching():
+            response = self.http.request(method, path, **arguments)
+        if response.is_error:
+            raise Refused(problem_of(response))
         try:
-            response = self._http.request(method, path, **arguments)
+            return response.json() if response.content else None
+        except ValueError as error:
+            raise Unreachable(f"What answers at {self.url} is no Trainyard: {method} {path} gave no JSON.") from error
+
+    def download(self, path: str, into: BinaryIO, query: Json) -> httpx.Headers:
+        """Write what is answered to a file as it comes, and return the headers of the answer."""
+        with self._reaching(), self.http.stream("GET", path, params=query) as response:
+            if response.is_error:
+                response.read()
+                raise Refused(problem_of(response))
+            for piece in response.iter_bytes():
+                into.write(piece)
+            return response.headers
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(
                 f"No Trainyard answers at {self.url} ({str(error) or type(error).__name__}). "
                 "Start one with `trainyard up`, or name another with --url or TRAINYARD_URL."
             ) from error
-        if response.is_error:
-            raise Refused(_problem_of(response))
-        try:
-            return response.json() if response.content else None
-        except ValueError as error:
-            raise Unreachable(f"What answers at {self.url} is no Trainyard: {method} {path} gave no JSON.") from error
 
     def upload(self, file: Path, name: str | None = None) -> Json:
         """Send a file as a data set, streamed from the disk."""
@@ -235,7 +241,8 @@ class Client:
         return list(answer["data"])
 
 
-def _problem_of(response: httpx.Response) -> Problem:
+def problem_of(response: httpx.Response) -> Problem:
+    """Return the problem that an answer holds, or one that says what little is known."""
     try:
         return Problem.model_validate_json(response.content)
     except ValidationError:

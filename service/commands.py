@@ -9,9 +9,8 @@ import typer
 from pydantic import ValidationError
 
 from service.client import Client, ClientError, Job, Json
-from service.rows import read_rows
 from service.settings import Settings
-from service.terminal import print_predictions, print_summary, print_table, say, view
+from service.terminal import print_summary, print_table, say, view
 
 commands = typer.Typer()
 
@@ -44,7 +43,7 @@ def submit(
         if watch:
             _watch(client, job.id, as_json)
         elif as_json:
-            _print_json(client.request("GET", f"/v1/jobs/{job.id}"))
+            print_json(client.request("GET", f"/v1/jobs/{job.id}"))
         else:
             say(f"{job.id} is {job.status}; follow it with: trainyard watch {job.id}")
 
@@ -60,7 +59,7 @@ def validate(
     with client_of(url) as client:
         answer = client.validate(_filled_in(_read_spec(spec), client, data))
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         print_summary(answer)
 
@@ -77,7 +76,7 @@ def jobs(
     with client_of(url) as client:
         found = client.newest("jobs", limit, status=status, submitter=submitter)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [Job.model_validate(job) for job in found]
     columns = ["job", "name", "status", "epoch", "done", "model"]
@@ -105,7 +104,7 @@ def metrics(
     with client_of(url) as client:
         found = client.metrics(job, name=name, split=split)
     if as_json:
-        _print_json([metric.model_dump() for metric in found])
+        print_json([metric.model_dump() for metric in found])
     else:
         columns = ["epoch", "step", "split", "name", "value"]
         print_table(columns, [(m.epoch, m.step, m.split, m.name, m.value) for m in found])
@@ -117,7 +116,7 @@ def models(limit: Limit = 20, as_json: AsJson = False, url: Url = None) -> None:
     with client_of(url) as client:
         found = client.newest("models", limit)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_table(["model", "name", "task", "job"], [(m["id"], m.get("name"), m["task"], m["job"]) for m in found])
 
@@ -128,30 +127,10 @@ def datasets(limit: Limit = 20, as_json: AsJson = False, url: Url = None) -> Non
     with client_of(url) as client:
         found = client.newest("datasets", limit)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         columns = ["data set", "name", "rows", "columns"]
         print_table(columns, [(d["id"], d["name"], d["rows"], len(d["columns"])) for d in found])
-
-
-@commands.command()
-def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Id of a model, mdl_...")],
-    rows: Annotated[
-        str, typer.Argument(metavar="ROWS", help="JSON or CSV file, - for standard input, or JSON itself.")
-    ],
-    mc_samples: Annotated[int | None, typer.Option(min=0, help="Monte-Carlo samples a row; 0: one exact pass.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> None:
-    """Predict rows, each with how sure the model is."""
-    with client_of(url) as client:
-        answer = client.predict(model, read_rows(rows, client.model(model)), mc_samples=mc_samples, seed=seed)
-    if as_json:
-        _print_json(answer)
-    else:
-        print_predictions(answer)
 
 
 def settings_of(**given: Any) -> Settings:
@@ -201,7 +180,7 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
     """Follow a job to its end; any end but success is exit code 1."""
     if as_json:
         job = client.wait(job_id)
-        _print_json(client.request("GET", f"/v1/jobs/{job_id}"))
+        print_json(client.request("GET", f"/v1/jobs/{job_id}"))
     else:
         try:
             with view() as shown:
@@ -231,5 +210,6 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.0f} %"
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """Print a value as the server sent it."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

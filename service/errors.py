@@ -6,10 +6,13 @@ TrainyardError                      500 internal_error
 |   |-- InvalidDataset              422 invalid_dataset
 |   |-- InvalidWeights              422 invalid_weights
 |   |-- InvalidRows                 422 invalid_rows
+|   |-- InvalidModel                422 invalid_model
+|   |-- NotExportable               422 not_exportable
 |   `-- IdempotencyMismatch         422 idempotency_mismatch
 |-- MalformedRequest                400 malformed_request
 |-- NotFound                        404 not_found
 |-- MethodNotAllowed                405 method_not_allowed
+|-- NotAcceptable                   406 not_acceptable
 |-- Conflict                        409 conflict
 |   |-- InUse                       409 in_use
 |   |-- WrongState                  409 wrong_state
@@ -101,6 +104,18 @@ class InvalidRows(InvalidInput):
     code = "invalid_rows"
 
 
+class InvalidModel(InvalidInput):
+    """The uploaded file cannot be read as a model."""
+
+    code = "invalid_model"
+
+
+class NotExportable(InvalidInput):
+    """The model cannot be written in this format."""
+
+    code = "not_exportable"
+
+
 class IdempotencyMismatch(InvalidInput):
     """This Idempotency-Key was used before with another request."""
 
@@ -126,6 +141,13 @@ class MethodNotAllowed(TrainyardError):
 
     status = 405
     code = "method_not_allowed"
+
+
+class NotAcceptable(TrainyardError):
+    """The answer has no form that the client accepts."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class Conflict(TrainyardError):

@@ -10,6 +10,10 @@ from service.devices import read_asked, suiting
 
 TRAIN = "trainyard.train"
 """Name of the task that claims and trains jobs."""
+PREDICT = "trainyard.predict"
+"""Name of the task that claims predictions and makes them."""
+PREDICTIONS = "trainyard.predictions"
+"""Name of the queue, and of the Redis list, for predictions: they stand behind no training job."""
 TRANSPORT_OPTIONS = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 2.0,
@@ -53,16 +57,29 @@ class Queue:
 
         That is only a delay: it is published again.
         """
+        return self._send(TRAIN, job_id, queue_of(device))
+
+    def enqueue_prediction(self, prediction_id: str) -> bool:
+        """Publish the id of a prediction, as `enqueue` does that of a job."""
+        return self._send(PREDICT, prediction_id, PREDICTIONS)
+
+    def _send(self, task: str, of: str, queue: str) -> bool:
         try:
-            self._app.send_task(TRAIN, args=[job_id], queue=queue_of(device), retry=False)
+            self._app.send_task(task, args=[of], queue=queue, retry=False)
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("the broker did not take job %s: %s", job_id, error)
+            log.warning("the broker did not take %s: %s", of, error)
             return False
         return True
 
     def depth(self, device: str | None = None) -> int | None:
-        """Return how many messages wait, of all or of one queue; None when the broker does not answer."""
-        names = queues_for(None) if device is None else [queue_of(device)]
+        """Return how many messages about jobs wait, of all or of one queue; None when the broker does not answer."""
+        return self._length(queues_for(None) if device is None else [queue_of(device)])
+
+    def predictions(self) -> int | None:
+        """Return how many messages about predictions wait; None when the broker does not answer."""
+        return self._length([PREDICTIONS])
+
+    def _length(self, names: list[str]) -> int | None:
         try:
             with self._app.connection_for_read() as connection:
                 client = connection.default_channel.client

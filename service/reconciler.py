@@ -1,4 +1,4 @@
-"""Looks after jobs that nobody looks after: lost leases and queued jobs without a message.
+"""Looks after jobs and predictions that nobody looks after: lost leases, and queued ones without a message.
 
 Any live process may run it, and several may at once: what it does is decided in the database.
 """
@@ -12,7 +12,7 @@ from itertools import groupby
 from service.errors import TrainyardError
 from service.queue import Queue, queue_of
 from service.settings import Settings
-from service.store import jobs, upkeep, waiting
+from service.store import jobs, prediction_attempts, predictions, upkeep, waiting
 from service.store.engine import Store
 from service.store.limits import QueueLimits
 
@@ -54,6 +54,22 @@ def _fill(store: Store, queue: Queue, wanted: Mapping[str, int]) -> bool:
     return True
 
 
+def reconcile_predictions(store: Store, queue: Queue, settings: Settings, recover: bool = True) -> None:
+    """Do for predictions what `reconcile` does for jobs."""
+    lost: list[str] = []
+    if recover:
+        with store.begin() as session:
+            lost = prediction_attempts.recover(session, settings.max_attempts)
+    if lost:
+        log.warning("recovered lost predictions: %s", ", ".join(lost))
+    with store.read() as session:
+        waiting_ones = predictions.oldest_queued(session, MOST_MESSAGES)
+    if waiting_ones and (depth := queue.predictions()) is not None:
+        for prediction_id in waiting_ones[: max(0, len(waiting_ones) - depth)]:
+            if not queue.enqueue_prediction(prediction_id):
+                return
+
+
 def _publish(store: Store, queue: Queue, device: str, messages: int) -> bool:
     """Publish so many messages for jobs that ask for a device; False when the broker does not answer."""
     if messages <= 0:
@@ -90,7 +106,9 @@ class Reconciler:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                reconcile(self._store, self._queue, self._settings, time.monotonic() >= self._recover_at)
+                recover = time.monotonic() >= self._recover_at
+                reconcile(self._store, self._queue, self._settings, recover)
+                reconcile_predictions(self._store, self._queue, self._settings, recover)
                 self._tidy()
             except TrainyardError as error:
                 # No worker could extend its lease while the database was away: that is no sign of its death.

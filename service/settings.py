@@ -63,8 +63,26 @@ class Settings(BaseSettings):
     max_predictions_bytes: int = Field(
         256 * MIB, gt=0, description="Most bytes that the bodies of these requests may take together."
     )
+    max_stream_bytes: int = Field(
+        4096 * MIB, gt=0, description="Largest file of rows to be predicted, in bytes; it waits on the disk."
+    )
+    max_stream_values: int = Field(
+        20_000_000_000, gt=0, description="Most rows x samples x outputs of one file or data set that is predicted."
+    )
+    max_streams: int = Field(4, ge=1, description="Files that are predicted at the same time; more are answered 503.")
+    stream_stall_seconds: float = Field(
+        60.0, gt=0, description="How long a client may send none of its file, or take none of the answer to it."
+    )
+    predictors: int = Field(1, ge=0, description="Queued predictions that a predictor works on at once; 0: none.")
+    max_queued_predictions: int = Field(1000, ge=1, description="Most predictions that may wait for a predictor.")
     model_cache_bytes: int = Field(1024 * MIB, ge=0, description="Memory for loaded models, least recently used out.")
     predict_threads: int = Field(1, ge=1, description="Processor threads one prediction uses.")
+
+    max_exports: int = Field(1, ge=1, description="Models that are exported at the same time, each by its own process.")
+    export_seconds: float = Field(300.0, gt=0, description="How long one export may take.")
+    export_cache_bytes: int = Field(
+        512 * MIB, ge=0, description="Disk space for exported files that may be asked for again."
+    )
 
     max_queued: int = Field(0, ge=0, description="Most jobs that may wait for a worker; 0: no limit.")
     max_queued_per_submitter: int = Field(0, ge=0, description="Most jobs of one submitter that may wait; 0: no limit.")

@@ -117,6 +117,9 @@ class TrainingSpec(Strict):
     """Batches whose gradients are put together for one step: memory of one batch, gradient of many."""
     averaging: AnyAveraging | None = None
     """Average of the weights along the way, which is then validated and kept; default: the weights themselves."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights become the model where there are validation rows: those of the best epoch, or of the last one, so
+    that nothing was chosen by the rows that the calibration is fitted on."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

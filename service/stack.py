@@ -42,6 +42,11 @@ def worker_commands(settings: Settings) -> dict[str, list[str]]:
     return {f"worker-{kind}": ["/usr/bin/env", f"TRAINYARD_DEVICES={of}", *command] for kind, of in slots.items()}
 
 
+def predictor_command() -> list[str]:
+    """Return the command line of what makes queued predictions."""
+    return [sys.executable, "-m", "worker.predicting"]
+
+
 def migrate_command() -> list[str]:
     """Return the command line that brings the database up to date."""
     return [sys.executable, "-m", "service.migrate"]
@@ -71,7 +76,7 @@ def _redis_server() -> str:
 
 
 def up(settings: Settings, say: Callable[[str], None]) -> None:
-    """Run Redis, the migrations, a worker and the server until a signal, then stop them all.
+    """Run Redis, the migrations, a worker, a predictor and the server until a signal, then stop them all.
 
     Raises:
         StartFailed: Something could not be brought up; the message says what and why.
@@ -137,6 +142,8 @@ def _start(supervisor: Supervisor, settings: Settings, broker: Path | None) -> N
         supervisor.wait_until(lambda: _answers(broker), START_SECONDS, "redis")
     for name, command in worker_commands(settings).items():
         supervisor.start(Program(name, command, _fresh(logs / f"{name}.log")))
+    if settings.predictors:
+        supervisor.start(Program("predictor", predictor_command(), _fresh(logs / "predictor.log")))
     supervisor.start(Program("server", server_command(settings), _fresh(logs / "server.log")))
     supervisor.wait_until(lambda: _is_ready(settings.url), START_SECONDS, "trainyard")
 

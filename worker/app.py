@@ -17,24 +17,26 @@ from torch import nn
 
 from service.devices import kind_of
 from service.errors import TrainyardError
-from service.queue import TRANSPORT_OPTIONS, queue_of, queues_for
+from service.queue import PREDICTIONS, TRANSPORT_OPTIONS, queue_of, queues_for
 from service.settings import Settings
 from service.store import schema
 from service.store.engine import Store, open_store
 from worker import draining
 from worker.parent import die_with_parent
+from worker.predicting.watch import PredictionWatch
 from worker.slots import NoSuchSlot, find_slots
 from worker.watch import Watch
 
 log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 10.0
-START_SECONDS = 120.0
-"""How long a fresh child may take to warm up; one that is killed for being slow on a busy machine is slow again."""
+ALIVE_SECONDS = 120.0
 
 
 def configure(settings: Settings) -> Celery:
     """Return the Celery app of these settings."""
-    celery = Celery("trainyard", broker=settings.effective_broker_url, include=["worker.tasks"])
+    celery = Celery(
+        "trainyard", broker=settings.effective_broker_url, include=["worker.tasks", "worker.predicting.tasks"]
+    )
     celery.conf.update(
         task_default_queue=queue_of("auto"),
         # Early: a message is a hint, and one that is delivered again after an hour would only be noise.
@@ -47,7 +49,8 @@ def configure(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
-        worker_proc_alive_timeout=START_SECONDS,
+        # Celery kills a child that is not up in 4 s, and the next one, and so on: on a busy machine there would be none.
+        worker_proc_alive_timeout=ALIVE_SECONDS,
         worker_hijack_root_logger=True,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
@@ -89,11 +92,13 @@ app = configure(SETTINGS)
 SLOTS: list[str] = ["cpu"]
 """The device of each child, by its number; set before they are forked."""
 _watch: list[Watch] = []
+_watches: list[type[Watch]] = [Watch]
+"""What kind of watch the parent keeps; a predictor another than a worker that trains."""
 
 
 def _start_watching(sender: Any, **_: Any) -> None:
     """In the parent: say that the worker lives, and look after its children and the queue."""
-    watch = Watch(SETTINGS, SLOTS, lambda: list(sender.pool._pool._pool), worker_name)
+    watch = _watches[-1](SETTINGS, SLOTS, lambda: list(sender.pool._pool._pool), worker_name)
     watch.start()
     _watch.append(watch)
 
@@ -122,18 +127,20 @@ worker_shutting_down.connect(_begin_to_stop)
 worker_process_init.connect(_warm_up)
 
 
-def main() -> None:
-    """Run a worker until it is told to stop; a database that it cannot work with ends it with a sentence."""
+def main(predicting: bool = False) -> None:
+    """Run a worker, or a predictor, until it is told to stop; what it cannot work with ends it with a sentence."""
     store = open_store(SETTINGS.effective_database_url)
     try:
         schema.check(store)
-        SLOTS[:] = find_slots(SETTINGS)
+        SLOTS[:] = ["cpu"] * max(1, SETTINGS.predictors) if predicting else find_slots(SETTINGS)
     except TrainyardError as error:
         sys.exit(f"trainyard: {error.message}")
     except NoSuchSlot as error:
         sys.exit(f"trainyard: {error}")
     finally:
         store.dispose()
-    queues = ",".join(queues_for(kind_of(SLOTS[0])))
+    if predicting:
+        _watches.append(PredictionWatch)
+    queues = PREDICTIONS if predicting else ",".join(queues_for(kind_of(SLOTS[0])))
     options = ["worker", "--loglevel", SETTINGS.log_level, "--without-gossip", "--without-mingle", "--queues", queues]
     app.worker_main([*options, "--concurrency", str(len(SLOTS))])

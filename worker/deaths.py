@@ -33,9 +33,9 @@ def ended(pid: int) -> int | None:
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
-def death(pid: int, exitcode: int | None) -> str:
-    """Return how the process of this number ended."""
-    who = f"the process that trained it (pid {pid})"
+def death(pid: int, exitcode: int | None, did: str = "trained") -> str:
+    """Return how the process of this number ended that trained a job, or did something else with it."""
+    who = f"the process that {did} it (pid {pid})"
     if exitcode is None:
         return f"{who} died."
     if exitcode >= 0:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from sqlalchemy.orm import Session
+
 from service.devices import kind_of
 from service.errors import TrainyardError
 from service.queue import Queue
@@ -30,7 +32,6 @@ class ChildProcess(Protocol):
     """What the watch looks at of a child; multiprocessing's processes are such."""
 
     pid: int | None
-    """None until it is started."""
     exitcode: int | None
     """None while it lives; below 0: the signal that it died of."""
 
@@ -94,6 +95,7 @@ class Watch:
             workers.forget(session, FORGET_SECONDS)
 
     def _living(self) -> dict[int, ChildProcess]:
+        # One that is being forked at this moment has no number yet.
         return {child.pid: child for child in self._children() if child.pid is not None}
 
     def _bury(self) -> None:
@@ -104,9 +106,13 @@ class Watch:
             if pid in living and exitcode is None:
                 continue
             with self._store.begin() as session:
-                for job in jobs.held_by(session, self._name_of(pid)):
-                    reason = cause(session, job.id, pid, child.exitcode if exitcode is None else exitcode)
-                    jobs.lose(session, job.id, job.attempt, self._settings.max_attempts, reason)
-                    log.error("job %s: %s", job.id, reason)
+                self._take(session, pid, child.exitcode if exitcode is None else exitcode)
             del self._known[pid]
         self._known |= living
+
+    def _take(self, session: Session, pid: int, exitcode: int | None) -> None:
+        """Take what a dead child held."""
+        for job in jobs.held_by(session, self._name_of(pid)):
+            reason = cause(session, job.id, pid, exitcode)
+            jobs.lose(session, job.id, job.attempt, self._settings.max_attempts, reason)
+            log.error("job %s: %s", job.id, reason)

@@ -14,9 +14,12 @@ from fastapi.routing import APIRoute
 from service.api import (
     aliases,
     blocks,
+    cards,
     datasets,
     evaluation,
+    exports,
     health,
+    imports,
     job_commands,
     job_records,
     jobs,
@@ -25,10 +28,12 @@ from service.api import (
     openapi,
     predictions,
     problems,
+    queued_predictions,
     webhooks,
     weights,
 )
 from service.api.access import Access
+from service.api.bulk_submission import DatasetRequest
 from service.api.deps import Backend
 from service.api.extension import ExtendRequest
 from service.api.head import Head
@@ -38,8 +43,10 @@ from service.api.shortcut import Shortcut
 from service.api.upload import remove_stale, uploads_folder
 from service.api.warmup import warming_up
 from service.errors import TrainyardError
+from service.export.exporter import Exporter
 from service.predict.admission import Admission
 from service.predict.batching import Batcher
+from service.predict.bulk.streams import Streams
 from service.predict.cache import ModelCache
 from service.predict.evaluation_messages import EvaluateRequest, ImportanceRequest
 from service.predict.messages import PredictRequest
@@ -65,6 +72,7 @@ TAGS = [
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
     {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "predictions", "description": "Whole files that are predicted later: ask, look, fetch the result."},
     {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
     {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "inference protocol", "description": "The Open Inference Protocol 2, for KServe's and Triton's clients."},
@@ -72,6 +80,7 @@ TAGS = [
 ]
 BODIES = (
     PredictRequest,
+    DatasetRequest,
     InferRequest,
     EvaluateRequest,
     ImportanceRequest,
@@ -87,7 +96,12 @@ ROUTERS = (
     job_commands.router,
     job_records.router,
     models.router,
+    imports.router,
+    exports.router,
+    cards.router,
     predictions.router,
+    queued_predictions.models_router,
+    queued_predictions.router,
     evaluation.router,
     aliases.router,
     inference.router,
@@ -163,12 +177,15 @@ def _backend(settings: Settings) -> Iterator[Backend]:
     held = ModelCache(store, settings.model_cache_bytes)
     batcher = Batcher(held, settings)
     admission = Admission(settings.max_predictions, settings.max_predictions_bytes)
-    backend = Backend(settings, store, queue, held, batcher, admission, asyncio.Event())
+    streams, exporter = Streams(settings), Exporter(settings)
+    backend = Backend(settings, store, queue, held, batcher, admission, streams, exporter, asyncio.Event())
     reconciler = Reconciler(store, queue, settings)
     with ExitStack() as stack:
         stack.callback(store.dispose)
         stack.callback(queue.close)
         stack.callback(batcher.close)
+        stack.callback(streams.close)
+        stack.callback(exporter.close)
         schema.check(store)
         reconciler.start()
         stack.callback(reconciler.stop)

@@ -9,8 +9,10 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from service.errors import InvalidInput, Problem, TooLarge, UnsupportedMediaType
+from service.export.exporter import Exporter
 from service.predict.admission import Admission
 from service.predict.batching import Batcher
+from service.predict.bulk.streams import Streams
 from service.predict.cache import ModelCache
 from service.queue import Queue
 from service.settings import Settings
@@ -28,6 +30,8 @@ class Backend:
     models: ModelCache
     batcher: Batcher
     admission: Admission
+    streams: Streams
+    exporter: Exporter
     closing: asyncio.Event
     """Set as soon as the server begins to shut down: open streams end then."""
 

@@ -128,3 +128,5 @@ async def once(request: Request, service: Service, key: KeyHeader = None) -> Onc
 
 
 Idempotency = Annotated[Once, Depends(once)]
+MaybeOnce = Annotated[Once | None, Depends(once)]
+"""Of a route that is also called past the router, where there is none."""

@@ -1,4 +1,4 @@
-"""`/v1/models`: list, look at, predict with, download and delete trained models."""
+"""`/v1/models`: list, look at, download and delete trained models."""
 
 from fastapi import APIRouter, Depends, Response
 

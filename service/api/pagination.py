@@ -22,6 +22,7 @@ AfterJob = Annotated[str | None, _after("job")]
 AfterCheckpoint = Annotated[str | None, _after("ckpt")]
 AfterWeights = Annotated[str | None, _after("wts")]
 AfterModel = Annotated[str | None, _after("mdl")]
+AfterPrediction = Annotated[str | None, _after("prd")]
 AfterWebhook = Annotated[str | None, _after("whk")]
 AfterDelivery = Annotated[str | None, _after("dlv")]
 

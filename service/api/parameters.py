@@ -21,6 +21,7 @@ ModelReference = Annotated[
 ]
 CheckpointId = Annotated[str, Path(pattern=f"^ckpt_{ID}", description="Id of the checkpoint.")]
 WebhookId = Annotated[str, Path(pattern=f"^whk_{ID}", description="Id of the webhook.")]
+PredictionId = Annotated[str, Path(pattern=f"^prd_{ID}", description="Id of the prediction.")]
 DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
@@ -51,6 +52,15 @@ WeightsName = Annotated[
         max_length=200,
         pattern=NO_CONTROLS,
         description='Name for people; default: the file\'s name, else "weights".',
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=NO_CONTROLS,
+        description="Name for people; default: the name that the model had where it was exported.",
     ),
 ]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]

@@ -1,17 +1,28 @@
 """Centring: what is left when a mean is taken away, that of every place or that of the row itself."""
 
 from dataclasses import replace
-from math import prod
-from typing import Any, Literal
+from math import prod, sqrt
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
 
-from service.blocks.preprocessing import Preprocessing
+from service.blocks.base import Strict
+from service.blocks.preprocessing import Names, Preprocessing
 from service.blocks.scaling import pieces_of, statistics_of
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 
 MOST_PLACES = 200_000
 """Most elements of a tensor whose means are stored with the model."""
+
+
+class Means(Strict):
+    """What centring learns: the mean of a number column, or of every element of a tensor."""
+
+    columns: dict[str, Annotated[list[float], Field(min_length=1)]]
 
 
 class ZeroCenter(Preprocessing):
@@ -21,6 +32,7 @@ class ZeroCenter(Preprocessing):
     """
 
     type: Literal["zero_center"] = "zero_center"
+    learned = Means
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -53,6 +65,14 @@ class ZeroCenter(Preprocessing):
         """Take the means away: number columns in float64, tensors to float32."""
         return frame | {name: self._centred(frame[name], means) for name, means in state["columns"].items()}
 
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        def mean(name: str, means: list[float]) -> Tensor:
+            shape = frame.tensors[name].shape[1:] if name in frame.tensors else ()
+            return torch.tensor(means, dtype=torch.float64).reshape(shape)
+
+        one = torch.ones((), dtype=torch.float64)
+        return frame.scaled({name: (mean(name, means), one) for name, means in state["columns"].items()})
+
     @staticmethod
     def _centred(column: Column, means: list[float]) -> Column:
         values = column.values
@@ -73,6 +93,7 @@ class ImageMean(Preprocessing):
     """
 
     type: Literal["image_mean"] = "image_mean"
+    learned = Names
     divide: bool = False
     """Whether the row's own deviation becomes 1."""
 
@@ -95,6 +116,17 @@ class ImageMean(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Take every row's own mean away, to float32."""
         return frame | {name: self._centred(frame[name]) for name in state["columns"]}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        return frame.mapped(list(state["columns"]), self._of)
+
+    def _of(self, images: Tensor) -> Tensor:
+        axes = tuple(range(1, images.ndim))
+        centred = images - images.mean(axes, keepdim=True)
+        if not self.divide:
+            return centred
+        deviation = centred.square().mean(axes, keepdim=True).sqrt()
+        return centred / deviation.clamp_min(1.0 / sqrt(prod(images.shape[1:])))
 
     def _centred(self, column: Column) -> Column:
         values = column.values

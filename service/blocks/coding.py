@@ -5,15 +5,24 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.encoding import unknown_values
-from service.blocks.preprocessing import Preprocessing
+from service.blocks.preprocessing import Names, Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
-from service.errors import InvalidRows
+from service.data.graph_frame import GraphFrame
+from service.errors import InvalidRows, NotExportable, Problem
 
 MOST_CODES = 10_000
 MISSING = "\x00missing"
+
+
+class OrdinalState(Strict):
+    """What ordinal encoding learns: the values of each column, in the order of their codes."""
+
+    columns: dict[str, list[str | float]]
 
 
 class Ordinal(Preprocessing):
@@ -23,6 +32,7 @@ class Ordinal(Preprocessing):
     """
 
     type: Literal["ordinal"] = "ordinal"
+    learned = OrdinalState
     unknown: Literal["error", "ignore"] = "error"
     """What to do with a value that the data set lacks: refuse its row, or give it a code of its own, the last."""
 
@@ -61,6 +71,19 @@ class Ordinal(Preprocessing):
         """
         return frame | {name: self._coded(name, frame[name], values) for name, values in state["columns"].items()}
 
+    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
+        found: dict[str, list[Any]] = state["columns"]
+        return {name: [value for value in values if isinstance(value, str)] for name, values in found.items()}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        for name, values in state["columns"].items():
+            found = frame.places(name, values).double()
+            otherwise = len(values) if self.unknown == "ignore" else torch.nan
+            codes = torch.where(found < 0, otherwise, found).unsqueeze(1)
+            frame = replace(frame, words={n: words for n, words in frame.words.items() if n != name})
+            frame = frame.with_numbers([name], codes)
+        return frame
+
     def _coded(self, name: str, column: Column, values: list[Any]) -> Column:
         places = {value: i for i, value in enumerate(values)}
         otherwise = len(values) if self.unknown == "ignore" else -1
@@ -80,6 +103,7 @@ class Hash(Preprocessing):
     """
 
     type: Literal["hash"] = "hash"
+    learned = Names
     fills = True
     buckets: Annotated[int, Field(ge=2, le=10_000)] = 64
     """Length of the vector."""
@@ -106,6 +130,10 @@ class Hash(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Set the numbers."""
         return frame | {name: self._hashed(frame[name]) for name in state["columns"]}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        message = "hashes text by BLAKE2b, for which graphs have no operation"
+        raise NotExportable([Problem("", message, self.type, ["one_hot", "ordinal"])])
 
     def _hashed(self, column: Column) -> Column:
         values = column.values.tolist()

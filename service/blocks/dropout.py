@@ -3,13 +3,12 @@
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from service.blocks.base import Shape
 from service.blocks.layers import BuildContext, Layer, ShapeError
-from service.blocks.noise import StochasticModule, keep_scale, uniforms
+from service.blocks.noise import StochasticModule, keep_scale
 from service.blocks.values import Rate
 
 SELU_LIMIT = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
@@ -122,8 +121,7 @@ class GaussianNoiseModule(StochasticModule):
         """Return `x` plus noise."""
         if self.noise is None:
             return x
-        normal: Tensor = torch.special.ndtri(uniforms(self.noise.bits(self.key, tuple(x.shape))))
-        return x + self.std * normal.to(x.dtype)
+        return x + self.std * self.noise.normals(self.key, tuple(x.shape)).to(x.dtype)
 
 
 class GaussianNoise(Layer):

@@ -4,10 +4,13 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import InvalidRows, Problem
 
 LARGEST_WIDTH = 1_000
@@ -15,10 +18,24 @@ LARGEST_WIDTH = 1_000
 _PROBLEMS = 100
 
 
+class Codes(Strict):
+    """The values of a column that have a code each, and those that share one."""
+
+    values: list[str | float]
+    rare: list[str | float]
+
+
+class OneHotState(Strict):
+    """What one-hot encoding learns."""
+
+    columns: dict[str, Codes]
+
+
 class OneHot(Preprocessing):
     """A 0/1 code for each value that the column has in the data set, sorted."""
 
     type: Literal["one_hot"] = "one_hot"
+    learned = OneHotState
     unknown: Literal["error", "ignore"] = "error"
     """What to do with a value that the data set lacks: refuse its row, or set no code but that of rare values."""
     min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1
@@ -68,6 +85,23 @@ class OneHot(Preprocessing):
             InvalidRows: A value is unknown, and not to be ignored; paths are `rows[i].COLUMN`.
         """
         return frame | {name: self._encoded(name, frame[name], codes) for name, codes in state["columns"].items()}
+
+    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
+        found = {name: [*codes["values"], *codes["rare"]] for name, codes in state["columns"].items()}
+        return {name: [value for value in values if isinstance(value, str)] for name, values in found.items()}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        for name, codes in state["columns"].items():
+            last = len(codes["values"])
+            found = frame.places(name, [*codes["values"], *codes["rare"]])
+            if codes["rare"]:
+                found = found.clamp_max(last)
+                found = torch.where(found < 0, last, found) if self.unknown == "ignore" else found
+            encoded = (found.unsqueeze(1) == torch.arange(_width(codes))).float()
+            if self.unknown == "error":
+                encoded = torch.where(found.unsqueeze(1) < 0, torch.nan, encoded)
+            frame = frame.with_tensor(name, encoded)
+        return frame
 
     def _encoded(self, name: str, column: Column, codes: dict[str, list[Any]]) -> Column:
         last = len(codes["values"])

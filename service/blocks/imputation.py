@@ -4,20 +4,32 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import model_validator
+from torch import Tensor
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import MISSING, GraphFrame, Words
 from service.errors import InvalidInput, Problem
 
 SUFFIX = ":missing"
+
+
+class Fills(Strict):
+    """What imputation learns: what goes in the place of missing values, and which columns have an indicator."""
+
+    columns: dict[str, str | float]
+    indicators: list[str]
 
 
 class Impute(Preprocessing):
     """Fills missing values with what the training rows have, or with a constant."""
 
     type: Literal["impute"] = "impute"
+    learned = Fills
     fills: ClassVar[bool] = True
     strategy: Literal["mean", "median", "most_frequent", "constant"] = "mean"
     """What is put in: mean or median of a number column, the most frequent value of any, or `fill_value`."""
@@ -89,6 +101,30 @@ class Impute(Preprocessing):
         """Put the learned values in."""
         codes = {name + SUFFIX: Column("number", _missing(frame[name]) * 1.0, True) for name in state["indicators"]}
         return frame | {name: _filled(frame[name], value) for name, value in state["columns"].items()} | codes
+
+    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
+        return {name: [value] for name, value in state["columns"].items() if isinstance(value, str)}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        marks = [_absent(frame, name).double().unsqueeze(1) for name in state["indicators"]]
+        fills = state["columns"]
+        flat = [name for name in fills if name in frame.named]
+        if flat:
+            values, fill = frame.picked(flat), torch.tensor([float(fills[n]) for n in flat], dtype=torch.float64)
+            frame = frame.with_numbers(flat, torch.where(values.isnan(), fill, values))
+        for name in (name for name in fills if name not in flat):
+            words = frame.words[name]
+            codes = torch.where(words.codes == MISSING, words.known.index(fills[name]), words.codes)
+            frame = frame.with_words(name, Words(codes, words.known))
+        names = [name + SUFFIX for name in state["indicators"]]
+        return frame.with_numbers(names, torch.cat(marks, dim=1)) if marks else frame
+
+
+def _absent(frame: GraphFrame, name: str) -> Tensor:
+    """Tell where a column of a graph lacks its value, bool [rows]."""
+    if name in frame.words:
+        return frame.words[name].codes == MISSING
+    return frame.picked([name])[:, 0].isnan()
 
 
 def _missing(column: Column) -> NDArray[np.bool_]:

@@ -66,6 +66,15 @@ class Noise:
         """Return `keep_mask` of these bits."""
         return keep_mask(self.bits(key, shape), rate)
 
+    def uniforms(self, key: int, shape: tuple[int, ...]) -> Tensor:
+        """Return numbers uniform in (0, 1), of `shape` or to broadcast to it."""
+        return uniforms(self.bits(key, shape))
+
+    def normals(self, key: int, shape: tuple[int, ...]) -> Tensor:
+        """Return numbers of mean 0 and deviation 1, normally distributed, of `shape` or to broadcast to it."""
+        found: Tensor = torch.special.ndtri(self.uniforms(key, shape))
+        return found
+
 
 class _Drawn(NamedTuple):
     """The values of some batches one after the other, and the number of the first of them."""

@@ -9,9 +9,16 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from service.blocks.base import Block, OneOf
+from service.blocks.base import Block, OneOf, Strict
 from service.data.frame import Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import Problem
+
+
+class Names(Strict):
+    """State of a step that learns nothing but which columns it works on."""
+
+    columns: dict[str, None]
 
 
 class Preprocessing(Block):
@@ -20,6 +27,9 @@ class Preprocessing(Block):
     family = "preprocessing"
     fills: ClassVar[bool] = False
     """True when the step puts something in the place of missing values."""
+
+    learned: ClassVar[type[Strict]]
+    """What `fit` returns, as a model that values from elsewhere are held against."""
 
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     """Columns the step works on; default: every column it suits."""
@@ -61,6 +71,20 @@ class Preprocessing(Block):
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Return the frame with the step applied; `state` is what `fit` returned."""
+        raise NotImplementedError
+
+    def words(self, state: dict[str, Any]) -> dict[str, list[str]]:
+        """Return the words that the step tells apart, by the column of text that they stand in."""
+        return {}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        """Return what `apply` returns, by operations on tensors that other programs have, too.
+
+        What `apply` refuses becomes NaN.
+
+        Raises:
+            service.errors.NotExportable: There are no such operations; the path is relative to the step.
+        """
         raise NotImplementedError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from service.blocks.activations import Activation
-from service.blocks.noise import StochasticModule, uniforms
+from service.blocks.noise import StochasticModule
 
 Slope = Annotated[float, Field(ge=0, le=10)]
 
@@ -23,7 +23,7 @@ class RandomSlope(StochasticModule):
         """Return the activated values, of the shape of `x`."""
         if self.noise is None:
             return functional.leaky_relu(x, (self.lower + self.upper) / 2)
-        drawn = uniforms(self.noise.bits(self.key, tuple(x.shape))).to(x.dtype)
+        drawn = self.noise.uniforms(self.key, tuple(x.shape)).to(x.dtype)
         return x.clamp_min(0) + (self.lower + (self.upper - self.lower) * drawn) * x.clamp_max(0)
 
 

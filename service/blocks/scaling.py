@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
+from torch import Tensor
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, Problem
 
 PIECE = 1 << 20
@@ -40,8 +44,23 @@ class Statistics:
         return same
 
 
+class Constants(Strict):
+    """Shift and scale of a column, one for each channel."""
+
+    shift: Annotated[list[float], Field(min_length=1)]
+    scale: Annotated[list[float], Field(min_length=1)]
+
+
+class ScalingState(Strict):
+    """What scaling learns."""
+
+    columns: dict[str, Constants]
+
+
 class Scaling(Preprocessing):
     """A step that shifts and scales numbers; 0/1 codes and text stay as they are."""
+
+    learned = ScalingState
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -72,6 +91,14 @@ class Scaling(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Scale: number columns in float64, tensors to float32."""
         return frame | {name: _scaled(frame[name], **fitted) for name, fitted in state["columns"].items()}
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        def constant(name: str, values: list[float]) -> Tensor:
+            axes = frame.tensors[name].ndim - 2 if name in frame.tensors else 0
+            return torch.tensor(values, dtype=torch.float64).reshape(-1, *[1] * axes)
+
+        fitted = state["columns"].items()
+        return frame.scaled({name: (constant(name, f["shift"]), constant(name, f["scale"])) for name, f in fitted})
 
 
 class Standardize(Scaling):

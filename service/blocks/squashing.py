@@ -5,12 +5,15 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
-from service.blocks.preprocessing import Preprocessing
+from service.blocks.preprocessing import Names, Preprocessing
 from service.blocks.scaling import pieces_of
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, InvalidRows, Problem
 
 Floats = NDArray[np.float64]
@@ -19,6 +22,8 @@ SHOWN = 100
 
 class Squashing(Preprocessing):
     """Base of the functions of single numbers, which learn nothing."""
+
+    learned = Names
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -61,6 +66,13 @@ class Squashing(Preprocessing):
             self._check(name, frame[name].values)
         return frame | {name: _mapped(frame[name], self.of) for name in state["columns"]}
 
+    def function(self, values: Tensor) -> Tensor:
+        """Return what `of` returns, of float64; NaN where it has no value."""
+        raise NotImplementedError
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        return frame.mapped(list(state["columns"]), self.function)
+
     def _check(self, name: str, values: NDArray[Any]) -> None:
         outside = self.outside(values).reshape(len(values), -1).any(1)
         if outside.any():
@@ -99,6 +111,12 @@ class Log(Squashing):
             return np.asarray(np.sign(values) * np.log1p(np.abs(values) / max(self.offset, 1e-12)), np.float64)
         return np.asarray(np.log(values + self.offset), np.float64)
 
+    def function(self, values: Tensor) -> Tensor:
+        if self.signed:
+            return values.sign() * (values.abs() / max(self.offset, 1e-12) + 1.0).log()
+        shifted = values + self.offset
+        return torch.where(shifted > 0, shifted, torch.nan).log()
+
 
 class Arctan(Squashing):
     """arctan(x / scale): numbers far beyond `scale` end near -pi/2 and pi/2."""
@@ -109,3 +127,7 @@ class Arctan(Squashing):
 
     def of(self, values: Floats) -> Floats:
         return np.asarray(np.arctan(values / self.scale), np.float64)
+
+    def function(self, values: Tensor) -> Tensor:
+        # Other programs have it in float32 only.
+        return torch.atan((values / self.scale).float()).double()

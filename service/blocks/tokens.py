@@ -7,13 +7,21 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
-from service.errors import InvalidInput, Problem
+from service.data.graph_frame import GraphFrame
+from service.errors import InvalidInput, NotExportable, Problem
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 """A word, with apostrophes inside, or a single mark."""
+
+
+class Vocabularies(Strict):
+    """What tokenizing learns: the tokens of each column, in the order of their ids."""
+
+    columns: dict[str, Annotated[list[str], Field(min_length=1)]]
 
 
 class Tokenize(Preprocessing):
@@ -24,6 +32,7 @@ class Tokenize(Preprocessing):
     """
 
     type: Literal["tokenize"] = "tokenize"
+    learned = Vocabularies
     fills = True
     length: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Ids of a text; of a longer one the first."""
@@ -55,7 +64,7 @@ class Tokenize(Preprocessing):
         """Learn the vocabulary of each column: the most frequent first, of equally frequent ones in their order."""
         state = {}
         for name in self.chosen(facts):
-            counts = Counter(token for text in frame[name].values.tolist() for token in self._tokens(text))
+            counts = Counter(token for text in frame[name].values.tolist() for token in self.tokens(text))
             if not counts:
                 raise InvalidInput([Problem("", f"column {name!r} has no words in the training rows", got=name)])
             often = [token for token, count in counts.items() if count >= self.min_frequency]
@@ -66,17 +75,29 @@ class Tokenize(Preprocessing):
         """Set the ids."""
         return frame | {name: self._coded(frame[name], words) for name, words in state["columns"].items()}
 
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        """Return the frame as it is: a graph is given the ids, or looks up tokens that it is given.
+
+        To cut text into tokens there is no operation.
+        """
+        for name in state["columns"]:
+            if name not in frame.tensors:
+                message = f"column {name!r} is changed before it is cut into tokens, which happens outside of the graph"
+                raise NotExportable([Problem("", message, self.type)])
+        return frame
+
     def _coded(self, column: Column, words: list[str]) -> Column:
         places = {word: i for i, word in enumerate(words, FIRST)}
         texts = column.values.tolist()
         ids = np.full((len(texts), self.length), PADDING, np.int32)
         for row, text in enumerate(texts):
-            found = [places.get(token, UNKNOWN) for token in self._tokens(text)[: self.length]]
+            found = [places.get(token, UNKNOWN) for token in self.tokens(text)[: self.length]]
             if found:
                 ids[row, slice(len(found)) if self.pad == "after" else slice(-len(found), None)] = found
         return Column("tensor", ids, True)
 
-    def _tokens(self, text: str | None) -> list[str]:
+    def tokens(self, text: str | None) -> list[str]:
+        """Return the tokens of a text, in their order."""
         if not text:
             return []
         text = text.lower() if self.lowercase else text

@@ -1,14 +1,18 @@
 """Whitening: numbers turned so that none tells anything about another, each with variance 1."""
 
+from dataclasses import replace
 from math import prod
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
+from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, Problem
 
 MOST_NUMBERS = 4_096
@@ -17,6 +21,14 @@ MOST_STATE = 1_000_000
 LOOP_WORK = 200_000_000
 """Multiply-adds up to which rows are turned one by one."""
 NAME = "pca"
+
+
+class Axes(Strict):
+    """What whitening learns: the mean, and the axes with their scale."""
+
+    columns: dict[str, None]
+    mean: list[float]
+    matrix: list[list[float]]
 
 
 class PcaWhitening(Preprocessing):
@@ -30,6 +42,7 @@ class PcaWhitening(Preprocessing):
     """
 
     type: Literal["pca_whitening"] = "pca_whitening"
+    learned = Axes
     components: Annotated[int, Field(ge=1, le=MOST_NUMBERS)] | None = None
     """How many axes are kept; default: all."""
     zca: bool = False
@@ -111,6 +124,19 @@ class PcaWhitening(Preprocessing):
             for name, column in frame.items()
             if name == chosen[0] or name not in chosen
         }
+
+    def in_graph(self, frame: GraphFrame, state: dict[str, Any]) -> GraphFrame:
+        chosen = list(state["columns"])
+        if not chosen:
+            return frame
+        mean, matrix = (torch.tensor(state[name], dtype=torch.float64) for name in ("mean", "matrix"))
+        white = ((frame.matrix(chosen) - mean) @ matrix.T).float()
+        if self.zca and len(chosen) == 1:
+            if chosen[0] in frame.named:
+                return frame.with_numbers(chosen, white.double())
+            return frame.with_tensor(chosen[0], white.reshape(-1, *frame.tensors[chosen[0]].shape[1:]))
+        order = tuple(NAME if n == chosen[0] else n for n in frame.order if n == chosen[0] or n not in chosen)
+        return replace(frame.without(chosen).with_tensor(NAME, white), order=order)
 
 
 def _matrix(frame: Frame, names: list[str]) -> NDArray[np.float64]:

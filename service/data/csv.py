@@ -86,7 +86,7 @@ def _checked(block: _Block) -> _Block:
     return block
 
 
-def _tables(file: BinaryIO, size: int, limits: Limits | None = None) -> Iterator[tuple[_Header, pl.DataFrame]]:
+def tables(file: BinaryIO, size: int, limits: Limits | None = None) -> Iterator[tuple[_Header, pl.DataFrame]]:
     """Parse the file: its header, with one table of text after another (the first may be empty)."""
     header = None
     for block in _blocks(file, size):
@@ -209,7 +209,7 @@ def profile(path: Path, limits: Limits) -> Profile:
     """Profile a CSV file."""
     table, rows = TableCollector(), 0
     with path.open("rb") as file:
-        for header, block in _tables(file, BLOCK, limits):
+        for header, block in tables(file, BLOCK, limits):
             table.columns = table.columns or [Collector(name, written=True) for name in header.names]
             table.add(block.get_columns())
             rows += block.height
@@ -239,7 +239,7 @@ def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnPro
 
 def _stored(file: BinaryIO, columns: list[ColumnProfile], size: int) -> Iterator[pl.DataFrame]:
     """Parse a file that is already profiled."""
-    for header, table in _tables(file, size):
+    for header, table in tables(file, size):
         if header.names != [column.name for column in columns]:
             raise invalid("the header is not the one the data set was stored with", got=header.names)
         yield table

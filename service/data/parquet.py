@@ -20,7 +20,7 @@ SLICE_ROWS = 100_000
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn what goes wrong inside a broken file into an answer; polars panics on some of them."""
     try:
         yield
@@ -32,7 +32,7 @@ def _translated() -> Iterator[None]:
 def profile(path: Path, limits: Limits) -> Profile:
     """Profile a Parquet file."""
     collectors = TableCollector()
-    with _translated():
+    with translated():
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
         rows = int(table.select(pl.len()).collect().item())
@@ -48,10 +48,10 @@ def _collected(
     column: pl.LazyFrame, name: str, dtype: pl.DataType, rows: int, limits: Limits
 ) -> Collector | TensorCollector:
     if not dtype.is_nested():
-        scalars = Collector(name, written=False)
+        values = Collector(name, written=False)
         for cells in _slices(column, rows):
-            scalars.add(_scalars(cells))
-        return scalars
+            values.add(scalars(cells))
+        return values
     first = from_lists(column.head(1).collect().to_series())
     limits.check_unpacked(rows * first.nbytes, f"column {name!r}")
     tensors = TensorCollector(name, first.shape[1:], first.dtype.name)
@@ -68,7 +68,7 @@ def _slices(column: pl.LazyFrame, rows: int) -> Iterator[pl.Series]:
         yield column.slice(start, step).collect().to_series()
 
 
-def _scalars(cells: pl.Series) -> pl.Series:
+def scalars(cells: pl.Series) -> pl.Series:
     """Return scalars as text, booleans or numbers that a collector takes; times become text (ISO 8601)."""
     dtype = cells.dtype
     if dtype.is_decimal() or dtype == pl.Float32:
@@ -84,7 +84,7 @@ def _scalars(cells: pl.Series) -> pl.Series:
 
 def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int | None) -> Frame:
     """Read columns of a Parquet file; the file must have a name."""
-    with _translated():
+    with translated():
         table = pl.scan_parquet(Path(file.name), glob=False)
         table = table if rows is None else table.head(rows)
         return {column.name: _column(table.select(column.name).collect().to_series(), column) for column in wanted}
@@ -92,7 +92,7 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
 
 def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
     """Yield columns of a Parquet file, some rows at a time; the file must have a name."""
-    with _translated():
+    with translated():
         table = pl.scan_parquet(Path(file.name), glob=False).select([column.name for column in wanted])
         total = int(table.select(pl.len()).collect().item())
         for start in range(0, total, rows):
@@ -103,7 +103,7 @@ def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnPro
 def _column(cells: pl.Series, column: ColumnProfile) -> Column:
     if column.type == "tensor":
         return Column("tensor", from_lists(cells))
-    return text.column_of(_scalars(cells), column)
+    return text.column_of(scalars(cells), column)
 
 
 READER = Reader(profile, read, batches)

@@ -199,20 +199,21 @@ _READERS: dict[str, Callable[[ColumnProfile, list[Any]], NDArray[Any] | None]] =
 def _problems(column: ColumnProfile, cells: list[Any], places: list[int], fillable: bool) -> list[Problem]:
     """Look at the cells one by one, now that something is known to be wrong."""
     found = ((i, cell, _problem(column, cell, fillable)) for i, cell in zip(places, cells, strict=True))
-    named = (Problem(f"rows[{i}].{column.name}", why, _shown(cell), _expected(column)) for i, cell, why in found if why)
+    named = (Problem(f"rows[{i}].{column.name}", why, _shown(cell), expected(column)) for i, cell, why in found if why)
     return [problem for problem, _ in zip(named, range(MAX_PROBLEMS), strict=False)]
 
 
 def _problem(column: ColumnProfile, cell: Any, fillable: bool) -> str | None:
     values = _READERS[column.type](column, [cell])
     if values is None:
-        return "must be null or " + _expected(column) if fillable else "must be " + _expected(column)
+        return "must be null or " + expected(column) if fillable else "must be " + expected(column)
     if not fillable and _any_missing(column, values):
         return "is missing, and the model has no step that fills it in"
     return None
 
 
-def _expected(column: ColumnProfile) -> str:
+def expected(column: ColumnProfile) -> str:
+    """Return in words what a value of a column has to be."""
     if column.type == "tensor":
         return f"an array of finite numbers of shape {list(column.shape or ())}"
     return "a finite number" if column.type in ("integer", "number") else _EXPECTED[column.type]

@@ -74,13 +74,21 @@ def load(store: Store, model_id: str) -> LoadedModel:
     """
     with store.read() as session:
         row = models.get(session, model_id)
-    weights = blob_bytes(store, row.weights_sha256)
+    return assembled(row, blob_bytes(store, row.weights_sha256))
+
+
+def assembled(row: Model, weights: bytes) -> LoadedModel:
+    """Return a model from what is stored of it.
+
+    Raises:
+        CorruptBlob: The weights are not those of its network.
+    """
     spec, features, network = rebuilt(row)
     columns = {column["name"]: column for column in row.columns}
     network.to_empty(device="cpu")
     load_weights(network, weights)
     return LoadedModel(
-        id=model_id,
+        id=row.id,
         spec=spec,
         features=features,
         target=TargetCodec.from_json(row.preprocessing["target"]),

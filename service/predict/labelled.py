@@ -1,7 +1,7 @@
 """Rows whose truth is known: from a stored data set, batch by batch, or from a request."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,16 +43,20 @@ def frames(store: Store, dataset: Dataset, loaded: LoadedModel) -> Iterator[Fram
         InvalidDataset: A value does not fit the type that the model knows the column by.
     """
     columns = [ColumnProfile.model_validate(column) for column in dataset.columns]
-    wanted = _wanted(loaded, {column.name: column for column in columns})
+    wanted = matched((*loaded.features.columns, *loaded.target_columns), {column.name: column for column in columns})
     cells = sum(math.prod(column.shape or ()) for column in wanted)
     rows = max(1, min(MOST_ROWS, BATCH_BYTES // (8 * max(cells, 1))))
     return read_batches(read_blob(store, dataset.sha256), dataset.format, columns, wanted, rows)
 
 
-def _wanted(loaded: LoadedModel, by_name: dict[str, ColumnProfile]) -> list[ColumnProfile]:
-    """Return the columns as the model knows them, numbers as the data set has them."""
+def matched(known: Sequence[ColumnProfile], by_name: Mapping[str, ColumnProfile]) -> list[ColumnProfile]:
+    """Return columns of a data set as the model knows them, numbers as the data set has them.
+
+    Raises:
+        InvalidInput: One is missing, or has another shape.
+    """
     wanted, problems = [], []
-    for column in (*loaded.features.columns, *loaded.target_columns):
+    for column in known:
         found = by_name.get(column.name)
         if found is None:
             message = f"the data set has no column {column.name!r}, which the model needs"

@@ -16,11 +16,9 @@ Values = float | list[float]
 """A number, or a list of one number a target column where there are several."""
 
 
-class PredictRequest(Sampling):
-    """Rows to predict, and how to ask the network how sure it is."""
+class PredictOptions(Sampling):
+    """How to ask the network how sure it is, and what is to be answered, whatever the rows."""
 
-    rows: Annotated[list[Row], Field(min_length=1, examples=[[{"alcohol": 13.2, "hue": 1.05}, [12.4, 0.98]]])]
-    """Raw rows, as they were in the data set: the model carries its preprocessing. How many: the server's setting."""
     adaptive: Annotated[Adaptive | None, Field(examples=[None])] = None
     """Stop sampling a row early, at the latest after `mc_samples`; default: all rows get all samples."""
     return_samples: Annotated[bool, Field(examples=[False])] = False
@@ -31,6 +29,13 @@ class PredictRequest(Sampling):
     """Which central credible intervals a regression answers, by the probability that they hold."""
     abstain: Annotated[Abstain | None, Field(examples=[None])] = None
     """Mark rows that the model is too unsure of; default: none are."""
+
+
+class PredictRequest(PredictOptions):
+    """Rows to predict, and how to ask the network how sure it is."""
+
+    rows: Annotated[list[Row], Field(min_length=1, examples=[[{"alcohol": 13.2, "hue": 1.05}, [12.4, 0.98]]])]
+    """Raw rows, as they were in the data set: the model carries its preprocessing. How many: the server's setting."""
 
 
 @with_config(DOCUMENTED)

@@ -11,7 +11,7 @@ from service.network.tokens import foreign_token
 from service.predict.abstention import Abstention
 from service.predict.answers import most_rows
 from service.predict.cache import LoadedModel
-from service.predict.messages import PredictAnswer, PredictRequest
+from service.predict.messages import PredictAnswer, PredictOptions, PredictRequest
 from service.predict.plan import Plan, plan_of
 from service.predict.sampling import Sampled, outputs_of, until_sure
 from service.settings import Settings
@@ -32,29 +32,12 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
         InvalidRows: Rows that do not fit the model, all of them by path.
         TooLarge: More rows, or more numbers to compute or to answer, than the settings allow.
     """
-    abstain = request.abstain
-    plan = plan_of(
-        loaded,
-        request,
-        keep=request.return_samples,
-        quantiles=request.quantiles,
-        intervals=request.intervals,
-        needs="abstain.coverage" if abstain and abstain.coverage is not None else None,
-    )
-    abstention = Abstention.of(abstain, plan) if abstain else None
+    plan, abstention = planned(loaded, request)
     _check_limits(request, plan.samples, plan.answers.values, settings)
     use_threads(settings.predict_threads)
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
     check_tokens(loaded, x)
-    predictions: list[Any] = [None] * len(x)
-    with torch.inference_mode():
-        for sampled in _sampled(loaded, x, plan, request, settings.predict_tile_bytes):
-            for row, prediction in zip(sampled.rows, plan.answers.of(sampled.outputs, sampled.rows), strict=True):
-                if request.adaptive:
-                    prediction["mc_samples"] = sampled.samples
-                predictions[row] = prediction
-    if request.return_samples and not plan.samples:
-        predictions = [{**prediction, "samples": []} for prediction in predictions]
+    predictions = answered(loaded, x, plan, request, settings.predict_tile_bytes)
     if abstention:
         abstention.mark(predictions)
     layers = loaded.monte_carlo.stochastic_layers
@@ -65,23 +48,62 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
         seed=request.seed,
         stochastic_layers=layers,
         calibrated=plan.calibration is not None,
-        note=_note(plan) if request.mc_samples and not layers else None,
+        note=note_of(loaded, plan, request),
     )
 
 
-def _sampled(loaded: LoadedModel, x: Tensor, plan: Plan, request: PredictRequest, tile_bytes: int) -> Iterator[Sampled]:
+def planned(loaded: LoadedModel, asked: PredictOptions) -> tuple[Plan, Abstention | None]:
+    """Return how rows are sampled and answered, and which of the answers are marked as too doubtful.
+
+    Raises:
+        InvalidInput: This model cannot answer so.
+    """
+    abstain = asked.abstain
+    plan = plan_of(
+        loaded,
+        asked,
+        keep=asked.return_samples,
+        quantiles=asked.quantiles,
+        intervals=asked.intervals,
+        needs="abstain.coverage" if abstain and abstain.coverage is not None else None,
+    )
+    return plan, Abstention.of(abstain, plan) if abstain else None
+
+
+def answered(loaded: LoadedModel, x: Tensor, plan: Plan, asked: PredictOptions, tile_bytes: int) -> list[Any]:
+    """Return the predictions of rows as the network takes them, [rows, *shape].
+
+    Raises:
+        InvalidRows: What the network makes of a row is not finite.
+    """
+    predictions: list[Any] = [None] * len(x)
+    with torch.inference_mode():
+        for sampled in _sampled(loaded, x, plan, asked, tile_bytes):
+            for row, prediction in zip(sampled.rows, plan.answers.of(sampled.outputs, sampled.rows), strict=True):
+                if asked.adaptive:
+                    prediction["mc_samples"] = sampled.samples
+                predictions[row] = prediction
+    if asked.return_samples and not plan.samples:
+        predictions = [{**prediction, "samples": []} for prediction in predictions]
+    return predictions
+
+
+def _sampled(loaded: LoadedModel, x: Tensor, plan: Plan, asked: PredictOptions, tile_bytes: int) -> Iterator[Sampled]:
     monte_carlo, answers, samples = loaded.monte_carlo, plan.answers, plan.samples
-    adaptive = request.adaptive if samples else None
+    adaptive = asked.adaptive if samples else None
     held = adaptive is not None or answers.holds_samples
     for chunk in monte_carlo.chunks(x, tile_bytes, most_rows(answers, samples, tile_bytes) if held else None):
         if adaptive:
-            yield from until_sure(monte_carlo, chunk, answers, samples, request.seed, adaptive)
+            yield from until_sure(monte_carlo, chunk, answers, samples, asked.seed, adaptive)
         else:
             rows = list(range(chunk.rows.start, chunk.rows.stop))
-            yield Sampled(rows, outputs_of(monte_carlo, chunk, samples, request.seed), samples)
+            yield Sampled(rows, outputs_of(monte_carlo, chunk, samples, asked.seed), samples)
 
 
-def _note(plan: Plan) -> str:
+def note_of(loaded: LoadedModel, plan: Plan, asked: PredictOptions) -> str | None:
+    """Return what to know before trusting the spread; None: nothing."""
+    if not asked.mc_samples or loaded.monte_carlo.stochastic_layers:
+        return None
     return NO_SPREAD + (WITH_CALIBRATION if plan.calibration else WITHOUT_CALIBRATION)
 
 

@@ -11,6 +11,7 @@ from service.ids import new_id
 from service.store.alias_tables import Alias
 from service.store.blobs import BlobRef
 from service.store.pages import Page, page
+from service.store.prediction_tables import Prediction
 from service.store.tables import Job, Model
 
 NAMED_AT_MOST = 3
@@ -19,7 +20,7 @@ NAMED_AT_MOST = 3
 def insert(
     session: Session,
     *,
-    job: str,
+    job: str | None,
     name: str | None,
     spec: dict[str, Any],
     task: str,
@@ -33,7 +34,7 @@ def insert(
     calibration: dict[str, Any] | None = None,
     model_id: str | None = None,
 ) -> Model:
-    """Add the model of a job, in the transaction in which the job succeeds.
+    """Add the model of a job, in the transaction in which the job succeeds; without a job, one that came as a file.
 
     `weights` comes from `BlobWriter.finish` in the same transaction.
     """
@@ -87,7 +88,7 @@ def delete(session: Session, model_id: str) -> None:
 
     Raises:
         NotFound: There is no such model.
-        InUse: An alias leads to it.
+        InUse: An alias leads to it, or a prediction that has not ended needs it.
     """
     query = select(Model).where(Model.id == model_id).with_for_update()
     model = _found(session.scalar(query), model_id)
@@ -95,6 +96,12 @@ def delete(session: Session, model_id: str) -> None:
     names = session.scalars(aliases.limit(NAMED_AT_MOST)).all()
     if names:
         raise InUse(f"Model {model_id} is what {' and '.join(names)} leads to: let it lead elsewhere, or delete it.")
+    open_ones = (Prediction.model == model_id, Prediction.status.in_(("queued", "running")))
+    needing = session.scalars(
+        select(Prediction.id).where(*open_ones).order_by(Prediction.id).limit(NAMED_AT_MOST)
+    ).all()
+    if needing:
+        raise InUse(f"Model {model_id} is needed by predictions that have not ended, among them {', '.join(needing)}.")
     session.execute(update(Job).where(Job.id == model.job, Job.model == model_id).values(model=None))
     session.execute(delete_from(Model).where(Model.id == model_id))
 

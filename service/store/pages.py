@@ -7,11 +7,12 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from service.errors import InvalidInput, Problem
+from service.store.prediction_tables import Prediction
 from service.store.tables import Checkpoint, Dataset, Job, Model
 from service.store.webhook_tables import Delivery, Webhook
 from service.store.weight_tables import Weights
 
-Row = TypeVar("Row", Dataset, Job, Checkpoint, Model, Webhook, Delivery, Weights)
+Row = TypeVar("Row", Dataset, Job, Checkpoint, Model, Webhook, Delivery, Weights, Prediction)
 
 
 class Page(NamedTuple, Generic[Row]):

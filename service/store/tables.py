@@ -205,8 +205,8 @@ class Model(Table):
     __tablename__ = "models"
     id_prefix: ClassVar[str] = "mdl"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    # No foreign key: a model outlives the record of the job that made it.
-    job: Mapped[str] = mapped_column(String(32), unique=True)
+    # No foreign key: a model outlives the record of the job that made it. Null: the model came as a file.
+    job: Mapped[str | None] = mapped_column(String(32), unique=True)
     name: Mapped[str | None] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     task: Mapped[str] = mapped_column(String(16))

@@ -49,7 +49,7 @@ class MonteCarlo:
         self._noise = ThreadNoise()
         self._twin = _twin(network)
         set_noise(self._twin, self._noise)
-        self._row_bytes = _row_bytes(network)
+        self.row_bytes = _row_bytes(network)
 
     @property
     def stochastic_layers(self) -> list[str]:
@@ -58,9 +58,9 @@ class MonteCarlo:
 
     def tile(self, tile_bytes: int) -> int:
         """Return how many rows x samples run at once when a tile may take `tile_bytes`."""
-        limit = tile_bytes // self._row_bytes
+        limit = tile_bytes // self.row_bytes
         if self.device.type == "cpu":
-            limit = min(limit, max(FEWEST, CACHE_BYTES // self._row_bytes))
+            limit = min(limit, max(FEWEST, CACHE_BYTES // self.row_bytes))
         return max(1, limit)
 
     def chunks(self, x: Tensor, tile_bytes: int, most_rows: int | None = None) -> Iterator[Chunk]:

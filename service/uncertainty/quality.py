@@ -77,11 +77,12 @@ class ClassQuality:
 class ValueQuality:
     """Judges predictions of numbers; figures of several columns are of all their values together.
 
-    `nll` of a normal distribution with the mean and standard deviation answered; `rmse`; `coverage` share of values in
-    the central interval of `level`, `sharpness` the mean standard deviation, `ece` how far the coverages of central
-    intervals of 5, 10, ... 95 % are from that, on average (Kuleshov et al. 2018, "Accurate Uncertainties for Deep
-    Learning Using Calibrated Regression", eq. 9). With conformal thresholds, [C], `conformal` has the coverage and the
-    mean width of their intervals.
+    `nll` of the mixture of all samples, each with its noise; where nothing is known of the noise, of a normal
+    distribution with the mean and deviation of the samples. `rmse`; `coverage` share of values in the central interval
+    of `level`, `sharpness` the mean standard deviation, `ece` how far the coverages of central intervals of 5, 10, ...
+    95 % are from that, on average (Kuleshov et al. 2018, "Accurate Uncertainties for Deep Learning Using Calibrated
+    Regression", eq. 9). With conformal thresholds, [C], `conformal` has the coverage and the mean width of their
+    intervals.
     """
 
     def __init__(self, level: float, threshold: Tensor | None = None) -> None:
@@ -91,13 +92,12 @@ class ValueQuality:
 
     def add(self, found: ValueUncertainty, truth: Tensor) -> None:
         """Take in what samples say, and the true values [R, C] in their own units."""
-        error, variance = (truth - found.mean).square(), found.std.square()
-        surprise = 0.5 * (torch.log(2 * math.pi * variance) + error / variance)
+        error = (truth - found.mean).square()
         # How much of the probability lies nearer to the median than the truth does, 0 to 1.
         away = (2.0 * found.share_below(truth) - 1.0).abs()
         wide = torch.zeros_like(found.std) if self._threshold is None else self._threshold * found.std
         parts = [
-            torch.full_like(error, 1.0), error, surprise, found.std, (away <= self._level).double(),
+            torch.full_like(error, 1.0), error, -found.log_density(truth), found.std, (away <= self._level).double(),
             ((truth - found.mean).abs() <= wide).double(), 2.0 * wide,
         ]  # fmt: skip
         self._sums += torch.stack([part.sum() for part in parts])

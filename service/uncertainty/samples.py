@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from service.blocks.class_metrics import THRESHOLD
+from service.uncertainty.density import log_density
 from service.uncertainty.quantiles import mixture_quantiles, quantiles, share_below
 
 Link = Callable[[Tensor], Tensor]
@@ -186,6 +187,16 @@ class ValueUncertainty:
         """Return how likely the predictive distribution finds it to stay below `y`, [R, C]."""
         noise = None if self.noise is None else self.noise.movedim(1, 0)
         return share_below(y, self.samples.movedim(1, 0), noise)
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """Return how probable the predictive distribution finds `y`, [R, C], in nats of the target's own units.
+
+        It is that of the mixture of all samples' noise; where nothing is known of the noise, of a normal distribution
+        with the mean and the spread of the samples.
+        """
+        if self.noise is None:
+            return log_density(y, self.mean.unsqueeze(0), self.std.unsqueeze(0))
+        return log_density(y, self.samples.movedim(1, 0), self.noise.movedim(1, 0))
 
 
 class ValueSamples:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from service.blocks.losses import Loss
 from service.data.target import TargetCodec
+from service.uncertainty.density import log_density
 from service.uncertainty.search import argmin
 
 LEAST_SHARE, MOST_SHARE = 1e-4, 2.0
@@ -71,6 +72,5 @@ def fit_factor(y: Tensor, values: Tensor, stds: Tensor) -> Tensor:
 
 
 def _surprise(y: Tensor, values: Tensor, stds: Tensor) -> Tensor:
-    """Return minus the log-likelihood of each column, less a constant, [C]."""
-    logs = -0.5 * ((y - values) / stds).square() - stds.log()
-    return -(logs.logsumexp(0) - math.log(len(values))).sum(0)
+    """Return minus the log-likelihood of each column, [C]."""
+    return -log_density(y, values, stds).sum(0)

@@ -170,11 +170,11 @@ def test_example_data_is_what_scikit_learn_has(tmp_path: Path) -> None:
 
 def test_compose_starts_the_commands_that_exist_in_the_right_order() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert set(services) == {"postgres", "redis", "migrate", "api", "worker", "worker-gpu"}
+    assert set(services) == {"postgres", "redis", "migrate", "api", "worker", "predictor", "worker-gpu"}
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for name in ("migrate", "api", "worker", "worker-gpu"):
+    for name in ("migrate", "api", "worker", "predictor", "worker-gpu"):
         assert services[name]["command"][0] in commands
-    for name in ("api", "worker", "worker-gpu"):
+    for name in ("api", "worker", "predictor", "worker-gpu"):
         assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
     for name in ("postgres", "redis", "api"):
         assert services[name]["healthcheck"]["test"]

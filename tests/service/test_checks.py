@@ -68,6 +68,13 @@ def test_early_stopping_looks_at_what_is_measured(monitor: str) -> None:
     assert found(metrics=metrics, regularization={"early_stopping": {"monitor": monitor}}) == []
 
 
+def test_early_stopping_goes_back_to_the_best_epoch() -> None:
+    assert found(training={"keep": "last"}) == []
+    assert found(training={"keep": "best"}, regularization={"early_stopping": {}}) == []
+    (problem,) = found(training={"keep": "last"}, regularization={"early_stopping": {}})
+    assert (problem.path, problem.got) == ("training.keep", "last")
+
+
 def test_early_stopping_on_something_else_is_refused() -> None:
     (problem,) = found(regularization={"early_stopping": {"monitor": "val_acuracy"}})
     assert problem.path == "regularization.early_stopping.monitor"

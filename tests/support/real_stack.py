@@ -87,7 +87,7 @@ class Stack:
     def worker_child(self) -> int:
         """The process that trains."""
         parent = next(
-            pid for pid, above in parents().items() if above == self.process.pid and pid in self.pids("-m worker")
+            pid for pid, above in parents().items() if above == self.process.pid and pid in self.pids("-m worker ")
         )
         return max(descendants(parent))
 

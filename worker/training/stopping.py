@@ -28,7 +28,7 @@ class Stopping:
     def of(cls, spec: JobSpec, metrics: list[Metric], has_validation: bool) -> "Stopping | None":
         """Return what the specification asks for; None where there is nothing to follow."""
         wanted = spec.regularization.early_stopping
-        if wanted is None and not has_validation:
+        if wanted is None and (not has_validation or spec.training.keep == "last"):
             return None
         monitor = wanted.monitor if wanted else f"{VALIDATION}loss"
         better = higher_is_better(monitor, metrics)

@@ -13,8 +13,8 @@ class Model(Answer):
     """Id of the model."""
     object: Literal["model"] = "model"
     """Always "model"."""
-    job: str
-    """Id of the job that trained it."""
+    job: str | None
+    """Id of the job that trained it; null: it was imported."""
     name: str | None
     """Name for people, as the job had it."""
     task: Literal["classification", "multi_label", "regression"]
@@ -41,7 +41,7 @@ class Model(Answer):
     receipt: JsonObject
     """What it came from: hashes, seed, versions, device."""
     created_at: Time
-    """When its training ended."""
+    """When its training ended, or when it was imported."""
 
     @classmethod
     def of(cls, row: tables.Model) -> Self:
@@ -57,7 +57,7 @@ class Model(Answer):
             columns=[column for column in row.columns if column["name"] not in targets],
             targets=targets,
             metrics=row.metrics,
-            calibration=_without_scores(row.calibration),
+            calibration=without_scores(row.calibration),
             parameters=row.parameters,
             size=row.size,
             weights_sha256=row.weights_sha256,
@@ -67,7 +67,7 @@ class Model(Answer):
         )
 
 
-def _without_scores(calibration: JsonObject | None) -> JsonObject | None:
+def without_scores(calibration: JsonObject | None) -> JsonObject | None:
     """Return what was fitted, single numbers as such, without the long lists that predictions look things up in."""
     if calibration is None:
         return None

@@ -36,7 +36,8 @@ def metadata(name: str, loaded: LoadedModel) -> ModelMetadata:
 
 def config(name: str, loaded: LoadedModel, row: tables.Model, settings: Settings) -> ModelConfig:
     """Return how a model is served."""
-    known = {"job": row.job, "weights_sha256": row.weights_sha256, "max_rows": str(settings.max_predict_rows)}
+    known = {} if row.job is None else {"job": row.job}
+    known |= {"weights_sha256": row.weights_sha256, "max_rows": str(settings.max_predict_rows)}
     return ModelConfig(
         name=name,
         platform=PLATFORM,

@@ -28,7 +28,7 @@ def request_of(rows: list[Any], parameters: Mapping[str, Any], wanted: list[str]
     options = {}
     for name, value in parameters.items():
         if name in OPTIONS:
-            options[name] = _value(value)
+            options[name] = parsed(value)
         elif name not in RESERVED and not name.startswith(RESERVED_PREFIXES):
             message = "is not a parameter of this server" + did_you_mean(name, OPTIONS)
             raise InvalidInput([Problem(f"parameters.{name}", message, value, OPTIONS)])
@@ -40,7 +40,8 @@ def request_of(rows: list[Any], parameters: Mapping[str, Any], wanted: list[str]
         raise InvalidInput([_placed(problem) for problem in error.problems]) from error
 
 
-def _value(value: object) -> object:
+def parsed(value: object) -> object:
+    """Return what a text says, where it is JSON or the inside of a list of it; anything else as it is."""
     if not isinstance(value, str):
         return value
     for text in (value, f"[{value}]"):

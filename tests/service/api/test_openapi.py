@@ -58,6 +58,12 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("post", "/v1/models/{model_id}/evaluate"),
         ("post", "/v1/models/{model_id}/importance"),
         ("get", "/v1/models/{model_id}/weights"),
+        ("post", "/v1/models/{model_id}/predictions"),
+        ("get", "/v1/predictions"),
+        ("get", "/v1/predictions/{prediction_id}"),
+        ("delete", "/v1/predictions/{prediction_id}"),
+        ("post", "/v1/predictions/{prediction_id}/cancel"),
+        ("get", "/v1/predictions/{prediction_id}/result"),
         ("post", "/v1/webhooks"),
         ("get", "/v1/webhooks"),
         ("get", "/v1/webhooks/{webhook_id}"),
@@ -127,6 +133,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
         "/v1/models/{model_id}/predict",
+        "/v1/models/{model_id}/predictions",
         "/v1/models/{model_id}/evaluate",
         "/v1/models/{model_id}/importance",
         "/v1/webhooks",
@@ -161,6 +168,11 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         *WEBHOOKS,
         "Alias",
         "InferRequest",
+        "Prediction",
+        "PredictionProgress",
+        "PredictionError",
+        "PredictionResult",
+        "DatasetRequest",
     ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"

@@ -48,7 +48,7 @@ IDX = b"\0\0\x08\x03" + bytes(12)
         ("application/octet-stream", None, zip_of("mnist/train-labels.idx1-ubyte"), "idx"),
         ("application/x-idx", None, b"", "idx"),
         (None, "train-images-idx3-ubyte", IDX, "idx"),
-        ("application/gzip", "train-images-idx3-ubyte.gz", gzip.compress(IDX), "idx"),
+        ("application/gzip", "train-images-idx3-ubyte.gz", gzip.compress(IDX, mtime=0), "idx"),
         (None, None, b' \n[{"a": 1}]', "json"),
         (None, None, b'{"a": 1}\n', "json"),
     ],
@@ -64,7 +64,7 @@ def test_sniff(content_type: str | None, filename: str | None, head: bytes, form
         ("application/xml", "x.csv", b""),
         (None, None, b""),
         (None, "x.xlsx", zip_of("xl/workbook.xml")),
-        ("application/gzip", "x.csv.gz", gzip.compress(CSV)),
+        ("application/gzip", "x.csv.gz", gzip.compress(CSV, mtime=0)),
         (None, None, b"\x00\x01\x02"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sk
 
 from service.data.formats import profile_file
@@ -81,12 +81,15 @@ def test_numbers_are_judged_in_their_own_units(
     model, (rows, targets) = loaded(sure_diabetes), table(diabetes_csv)
     truth = np.array(targets, float)
     found = evaluated(model, sqlite_store, dataset=put(diabetes_csv), mc_samples=30, by="epistemic_std")
-    said = ask(model, rows, mc_samples=30, coverage=0.9, intervals=[0.9])["predictions"]
+    said = ask(model, rows, mc_samples=30, coverage=0.9, intervals=[0.9], return_samples=True)["predictions"]
     mean, std = (np.array([one[name] for one in said]) for name in ("mean", "std"))
     figures = found["metrics"]
     assert figures["rmse"] == pytest.approx(np.sqrt(np.mean((mean - truth) ** 2)), rel=1e-5)
     assert figures["r2"] == pytest.approx(sk.r2_score(truth, mean), rel=1e-4)
-    assert figures["nll"] == pytest.approx(-stats.norm.logpdf(truth, mean, std).mean(), rel=1e-5)
+    samples, noise = np.array([one["samples"] for one in said]), np.array([one["aleatoric_std"] for one in said])
+    densities = stats.norm.logpdf(truth[:, None], samples, noise[:, None])
+    expected = np.log(samples.shape[1]) - special.logsumexp(densities, axis=1).mean()
+    assert figures["nll"] == pytest.approx(expected, rel=1e-5)
     assert figures["sharpness"] == pytest.approx(std.mean(), rel=1e-5)
     low, high = np.array([one["intervals"]["0.9"] for one in said]).T
     assert figures["coverage"] == pytest.approx(np.mean((low <= truth) & (truth <= high)), abs=0.003)

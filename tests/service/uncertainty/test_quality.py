@@ -78,7 +78,9 @@ def test_numbers_are_judged_as_the_formulas_say(parts: int) -> None:
     values = judge.values()
     mean, std = samples.mean(0), np.sqrt(samples.var(0) + 1.2**2)
     assert values["rmse"] == pytest.approx(np.sqrt(((y - mean) ** 2).mean()))
-    assert values["nll"] == pytest.approx(-stats.norm.logpdf(y, mean, std).mean())
+    # Gal and Ghahramani 2016, appendix, eq. 22.
+    densities = special.logsumexp(stats.norm.logpdf(y, samples, 1.2), axis=0) - np.log(len(samples))
+    assert values["nll"] == pytest.approx(-densities.mean())
     assert values["sharpness"] == pytest.approx(std.mean())
     u = stats.norm.cdf((y - samples) / 1.2).mean(0)
     assert values["coverage"] == pytest.approx((np.abs(u - 0.5) <= 0.4).mean())
@@ -98,6 +100,22 @@ def test_predictions_that_tell_the_truth_have_no_calibration_error() -> None:
     judge.add(said(mean[None], std).result(), torch.from_numpy(mean + source.normal(size=mean.shape) * std))
     values = judge.values()
     assert values["ece"] < 0.01 and values["coverage"] == pytest.approx(0.9, abs=0.01)
+
+
+def test_without_known_noise_the_samples_themselves_are_taken_for_normal() -> None:
+    source = draws(5)
+    samples, y = source.normal(size=(25, ROWS, 2)), source.normal(size=(ROWS, 2))
+    judge = ValueQuality(0.9)
+    judge.add(said(samples, None).result(), torch.from_numpy(y))
+    expected = -stats.norm.logpdf(y, samples.mean(0), samples.std(0)).mean()
+    assert judge.values()["nll"] == pytest.approx(expected)
+
+
+def test_samples_far_apart_are_not_taken_for_one_normal_distribution() -> None:
+    samples = np.array([-10.0, 10.0]).reshape(2, 1, 1)
+    judge = ValueQuality(0.9)
+    judge.add(said(samples, 1.0).result(), torch.full((1, 1), 10.0).double())
+    assert judge.values()["nll"] == pytest.approx(np.log(2) + 0.5 * np.log(2 * np.pi))
 
 
 def test_a_spread_of_nothing_has_no_likelihood() -> None:

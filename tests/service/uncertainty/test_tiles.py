@@ -19,7 +19,7 @@ def test_tiles_only_change_the_rounding(name: str, monkeypatch: pytest.MonkeyPat
     whole = model.samples(x, 21, 5, 64 * MIB)
     monkeypatch.setattr(monte_carlo, "FEWEST", 1)
     for tile in (1, 2, 5, 16):
-        size = tile * model._row_bytes
+        size = tile * model.row_bytes
         monkeypatch.setattr(monte_carlo, "CACHE_BYTES", size)
         assert model.tile(size) == tile
         torch.testing.assert_close(model.samples(x, 21, 5, size), whole, **TOLERANCE)

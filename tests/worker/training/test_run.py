@@ -247,6 +247,25 @@ def test_without_validation_rows_the_last_weights_are_kept(
     assert job.status == "succeeded"
 
 
+def test_the_last_weights_are_kept_where_the_specification_says_so(
+    sqlite_store: Store, settings: Settings, wine: Dataset
+) -> None:
+    # At this rate of learning the validation rows get worse from an early epoch on.
+    fast = {"type": "adam", "learning_rate": 0.1}
+    last, best = (
+        attempt(sqlite_store, settings, queue(sqlite_store, wine, changed(training=training, optimizer=fast)))
+        for training in ({"keep": "last", "epochs": 40}, {"epochs": 40})
+    )
+    assert last.receipt is not None and best.receipt is not None
+    assert last.receipt["best_epoch"] is None and 0 < best.receipt["best_epoch"] < 40
+    assert last.receipt["weights_sha256"] != best.receipt["weights_sha256"]
+    with sqlite_store.read() as session:
+        model = models.get(session, str(last.model))
+        (at_end,) = metrics.query(session, last.id, name="loss", split="validation", since=39 * 7)
+    assert model.metrics["validation"]["loss"] == at_end.value
+    assert model.calibration is not None and model.calibration["rows"] > 0
+
+
 def test_checkpoints_come_by_steps_and_those_that_are_kept_stay(
     sqlite_store: Store, settings: Settings, wine: Dataset
 ) -> None:

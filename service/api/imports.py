@@ -1,0 +1,79 @@
+"""`POST /v1/models`: a model out of the safetensors file that this service, or another one, has exported."""
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+
+from service.api.answers.models import Model
+from service.api.deps import Backend, Service, known_query
+from service.api.idempotency import Idempotency, Once, Reply
+from service.api.openapi import errors, file_request, links
+from service.api.parameters import ModelName
+from service.api.upload import Upload, received, stored, uploads_folder
+from service.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    InvalidModel,
+    MalformedRequest,
+    RequestInFlight,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from service.export.importing import read
+from service.store import models
+
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(known_query)])
+
+MEDIA_TYPES = {
+    "application/octet-stream": "A file of `GET /v1/models/{id}/export?format=safetensors`; a pickle is refused.",
+}
+IMPORT_ERRORS = errors(
+    InvalidInput, InvalidModel, IdempotencyMismatch, MalformedRequest, RequestInFlight, TooLarge, UnsupportedMediaType
+)
+USES = links("model_id", "get_model", "predict_rows", "export_model", "get_card", "delete_model")
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Model,
+    summary="Import a model",
+    responses={201: USES, **IMPORT_ERRORS},
+    openapi_extra=file_request(MEDIA_TYPES, {}, "The file itself, or a form with the file in its field `file`."),
+)
+async def import_model(request: Request, service: Service, once: Idempotency, name: ModelName = None) -> Response:
+    """Make a model of a file that was exported: it predicts what the first one predicts, to the same weights and seeds.
+
+    It has no job. Everything in the file is checked: the hash of its tensors, their names, shapes and types, that they
+    are finite, the specification, what preprocessing has learned; and the model has to answer rows. The file is
+    streamed; its size is limited by the server's settings.
+    """
+    folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
+    async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
+        return (await run_in_threadpool(_store, service, upload, name, once)).response()
+
+
+def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Reply:
+    fingerprint = once.fingerprint(upload.sha256)
+    if earlier := once.replay(fingerprint):
+        return earlier
+    found = read(upload.path, upload.sha256, service.settings)
+    weights, made = stored(service, found.weights), found.row
+    with service.store.begin() as session:
+        row = models.insert(
+            session,
+            job=None,
+            name=name or found.file.name,
+            spec=made.spec,
+            task=made.task,
+            classes=made.classes,
+            columns=made.columns,
+            preprocessing=made.preprocessing,
+            metrics=made.metrics,
+            calibration=made.calibration,
+            receipt=made.receipt,
+            weights=weights.finish(session),
+            parameters=made.parameters,
+        )
+        reply = Reply(201, Model.of(row).model_dump(mode="json"), f"/v1/models/{row.id}")
+        once.finish(session, fingerprint, reply)
+    return reply

@@ -1,0 +1,109 @@
+"""Every block of the language, in files of other programs: they answer as the service does, or are refused by name."""
+
+import io
+import json
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import onnx
+import pytest
+import torch
+
+from service.blocks.activations import Activation
+from service.blocks.losses import Loss
+from service.errors import NotExportable
+from service.export.check import TOLERANCE
+from service.export.files import written
+from service.export.graph import graph_of
+from tests.service.blocks.test_every_block import smallest
+from tests.support.every_block import DATA, Case, cases, specification
+from tests.support.untrained import Untrained, untrained
+
+IN_THE_GRAPH = ("layer", "activation", "loss", "preprocessing")
+WITHOUT_TRACE = (
+    "initializer", "metric", "optimizer", "schedule", "averaging", "pretraining", "augmentation", "mixing",
+)  # fmt: skip
+"""Families that decide which weights there are, or what is measured, and nothing of what a model does with a row."""
+REFUSED = {"preprocessing-hash": "data.preprocessing[0]"}
+
+
+def family(case: Case) -> str:
+    return case.name.partition("-")[0]
+
+
+def model_of(case: Case) -> Untrained:
+    kind, content = DATA[case.data]
+    return untrained(content, kind, case.spec)
+
+
+def in_the_graph() -> Iterator[Case]:
+    """Every layer and step, one of the losses that read outputs alike, and all activations in one network."""
+    seen = set[Hashable]()
+    for case in cases():
+        if family(case) == "loss":
+            named = case.spec["loss"]
+            kind = Loss.members()[named if isinstance(named, str) else named["type"]]
+            alike = (kind.link, kind.variance, kind.task, case.name.endswith("-columns"))
+            if alike not in seen:
+                yield case
+            seen.add(alike)
+        elif family(case) in ("layer", "preprocessing"):
+            yield case
+    branches = [
+        {"type": "sequential", "name": tag, "layers": [{"type": "dense", "units": 6, "activation": smallest(member)}]}
+        for tag, member in Activation.members().items()
+    ]
+    layers = [
+        {"type": "parallel", "branches": branches},
+        {"type": "dropout", "rate": 0.2},
+        {"type": "dense", "units": "auto"},
+    ]
+    yield Case("activations", "table", specification("table", network={"layers": layers}))
+
+
+def test_every_family_is_in_the_graph_or_leaves_no_trace() -> None:
+    assert {family(case) for case in cases()} == {*IN_THE_GRAPH, *WITHOUT_TRACE}
+
+
+@pytest.mark.parametrize("case", list(in_the_graph()), ids=lambda case: case.name)
+def test_files_of_other_programs_answer_as_the_service_does(case: Case) -> None:
+    model = model_of(case)
+    loaded = model.loaded
+    if case.name in REFUSED:
+        with pytest.raises(NotExportable) as refused:
+            graph_of(loaded)
+        (problem,) = refused.value.problems
+        assert (problem.path, problem.got) == (REFUSED[case.name], case.name.partition("-")[2])
+        return
+    graph = graph_of(loaded)
+    for read, format in ((said_by_onnx, "onnx"), (said_by_torch, "torch")):
+        data, checked = written(model.row, loaded, graph, format)  # type: ignore[arg-type]
+        assert checked.rows == 32 and checked.largest_difference is not None
+        assert checked.largest_difference <= TOLERANCE
+        about = read(data)
+        assert (about["model"], about["dropout"]) == (model.row.id, False)
+        assert about["checked"] == {"rows": 32, "largest_difference": checked.largest_difference, "tolerance": 1e-5}
+
+
+def said_by_onnx(data: bytes) -> dict[str, Any]:
+    (entry,) = onnx.load_from_string(data).metadata_props
+    assert entry.key == "trainyard"
+    found: dict[str, Any] = json.loads(entry.value)
+    return found
+
+
+def said_by_torch(data: bytes) -> dict[str, Any]:
+    files = {"trainyard.json": ""}
+    torch.export.load(io.BytesIO(data), extra_files=files)
+    found: dict[str, Any] = json.loads(files["trainyard.json"])
+    return found
+
+
+@pytest.mark.parametrize("name", WITHOUT_TRACE)
+def test_a_family_without_trace_changes_nothing_in_the_graph(name: str) -> None:
+    found: dict[str, set[str]] = {}
+    for case in cases():
+        if family(case) == name:
+            graph = graph_of(model_of(case).loaded)
+            found.setdefault(f"{case.spec['loss']} {case.data}", set()).add(graph.program.graph_module.code)
+    assert all(len(codes) == 1 for codes in found.values())

@@ -1,0 +1,105 @@
+"""A real predictor: Celery over a real Redis, its child killed, its parent told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.queue import Queue
+from service.settings import Settings
+from service.store import predictions, workers
+from service.store.engine import Store
+from service.store.prediction_tables import Prediction
+from service.store.tables import Dataset
+from tests.worker.predicting.predicted import ask, found, grown, made, model_of, result
+from tests.worker.runs import put
+
+PATIENCE = 90.0
+ROWS = 60_000
+"""Several parts, each of a second or two."""
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of a predictor on this test's database and Redis."""
+    return Settings(
+        home=tmp_path, database_url=database_url, broker_url=redis_url, heartbeat_seconds=0.1, reconcile_seconds=0.3,
+        webhook_senders=0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], psutil.Process]]:
+    """Start a predictor; all are stopped at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> psutil.Process:
+        with (tmp_path / "predictor.log").open("ab") as log:
+            command = [sys.executable, "-m", "service.cli", "predictor"]
+            environment = settings.environment() | {"OMP_NUM_THREADS": "1"}
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        return psutil.Process(started[-1].pid)
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for(store: Store, prediction_id: str, condition: Callable[[Prediction], bool]) -> Prediction:
+    """Return the prediction once the condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition(row := found(store, prediction_id)):
+        assert time.monotonic() < deadline, f"it stays {row.status} at row {row.rows_done}: {row.error_message}"
+        time.sleep(0.02)
+    return row
+
+
+def ended(row: Prediction) -> bool:
+    return row.status in ("succeeded", "failed", "cancelled")
+
+
+def under_way(row: Prediction) -> bool:
+    return row.status == "running" and row.rows_done > 0
+
+
+def test_a_killed_child_and_a_stopped_parent_cost_nothing_but_time(
+    store: Store, settings: Settings, wine_csv: bytes, tmp_path: Path, start: Callable[[], psutil.Process]
+) -> None:
+    wine = put(store, tmp_path / "wine.csv", wine_csv)
+    many: Dataset = put(store, tmp_path / "many.csv", grown(wine_csv, ROWS))
+    model = model_of(store, settings, wine)
+    whole = result(store, made(store, settings, ask(store, model, many)))
+    killed = ask(store, model, many)
+    parent, messages = start(), Queue(settings.effective_broker_url)
+    assert messages.enqueue_prediction(killed)
+    os.kill(int(str(wait_for(store, killed, under_way).worker).split("/")[-1]), signal.SIGKILL)
+    row = wait_for(store, killed, ended)
+    assert row.attempt == 2 and "was killed from outside" in row.losses[0]
+    assert result(store, row) == whole
+    with store.read() as session:
+        assert not workers.alive(session, 60)  # it trains nothing
+
+    stopped = ask(store, model, many)  # no message: it is found all the same
+    wait_for(store, stopped, under_way)
+    parent.terminate()
+    assert parent.wait(timeout=30) == 0
+    row = found(store, stopped)
+    assert (row.status, row.losses) == ("queued", []) and row.rows_done > 0
+    start()
+    row = wait_for(store, stopped, ended)
+    assert row.attempt == 2 and result(store, row) == whole
+
+    cancelled = ask(store, model, many, mc_samples=100_000)
+    behind = ask(store, model, wine, mc_samples=1)
+    wait_for(store, cancelled, lambda row: row.status == "running")
+    with store.begin() as session:
+        predictions.cancel(session, cancelled)
+    assert wait_for(store, behind, ended).status == "succeeded"
+    messages.close()
