@@ -97,6 +97,8 @@ def calibrate(
     """Return what the outputs on validation rows teach; None where one of them is not finite.
 
     `outputs` are [T, R, O] before the link, `y` is the encoded target, int64 [R] or float32 [R, C]; both on the CPU.
+    Temperature and noise are fitted on all T samples, so that they suit any number of them; scores, doubts and figures
+    are those of the first `mc_samples`, as a prediction has them.
     """
     if not bool(outputs.isfinite().all()):
         return None
@@ -106,6 +108,7 @@ def calibrate(
 
 def _of_classes(loss: Loss, target: TargetCodec, outputs: Tensor, y: Tensor, mc_samples: int, seed: int) -> Calibration:
     temperature = fit_temperature(loss, outputs, y)
+    outputs = outputs[: max(mc_samples, 1)]
     before = _classes(loss, target, outputs, None)
     after = _classes(loss, target, outputs, temperature)
     scores = nonconformity(after.probabilities)
@@ -132,12 +135,14 @@ def _classes(loss: Loss, target: TargetCodec, outputs: Tensor, temperature: Tens
 def _of_values(loss: Loss, target: TargetCodec, outputs: Tensor, y: Tensor, mc_samples: int, seed: int) -> Calibration:
     truth = torch.from_numpy(target.decode(y.numpy()))
     bare = ValueNoise(loss, target)
-    before = _values(loss, target, outputs, bare)
-    values = before.samples.movedim(1, 0)
-    if before.noise is None:
+    drawn = _values(loss, target, outputs, bare)
+    values = drawn.samples.movedim(1, 0)
+    if drawn.noise is None:
         precision, factor = fit_deviation(truth, values).pow(-2), None
     else:
-        precision, factor = None, fit_factor(truth, values, before.noise.movedim(1, 0))
+        precision, factor = None, fit_factor(truth, values, drawn.noise.movedim(1, 0))
+    outputs = outputs[: max(mc_samples, 1)]
+    before = _values(loss, target, outputs, bare)
     after = _values(loss, target, outputs, ValueNoise(loss, target, precision, factor))
     scores = (truth - after.mean).abs() / after.std
     found = Calibration(

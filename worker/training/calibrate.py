@@ -15,6 +15,9 @@ from worker.data import TrainingData
 SAMPLES, SEED = 50, 0
 """Those of a request that names neither: for it, what conformal sets promise holds to the letter."""
 MOST_ROWS = 4_096
+MOST_SAMPLES = 400
+"""Samples that are fitted on where rows are few, within the work of 50 on the most rows. With 50 on a hundred rows the
+precision of the noise of a regression came out 6 to 12 % too small, with 200 it was right to 4 %."""
 MOST_VALUES = 4_000_000
 """Rows x samples x outputs; of more validation rows so many are drawn."""
 
@@ -32,7 +35,8 @@ def calibration_of(
     samples = SAMPLES if monte_carlo.stochastic_layers else 0
     most = max(1, min(MOST_ROWS, MOST_VALUES // (max(samples, 1) * data.outputs)))
     rows = _some(data.validation.cpu(), most, spec.training.seed).to(data.x.device)
-    outputs = _outputs(monte_carlo, data.x[rows], samples, tile_bytes, between)
+    drawn = samples and max(samples, min(MOST_SAMPLES, most * samples // len(rows)))
+    outputs = _outputs(monte_carlo, data.x[rows], drawn, tile_bytes, between)
     return calibrate(spec.loss, data.target, outputs, data.y[rows].cpu(), samples, SEED)
 
 

@@ -14,7 +14,10 @@ from service.blocks.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from service.blocks.value_losses import Mse
 from service.data.target import TargetCodec
 from service.uncertainty.calibration import Calibration, calibrate
+from service.uncertainty.scores import Scores
 from service.uncertainty.sets import nonconformity
+from service.uncertainty.temperature import fit_temperature
+from service.uncertainty.value_noise import fit_deviation
 
 ROWS, NEW, SAMPLES = 400, 20_000, 10
 
@@ -146,6 +149,38 @@ def test_a_calibration_is_the_same_behind_json_and_when_done_again(task: str) ->
     written = orjson.dumps(found.to_json())
     assert Calibration.from_json(orjson.loads(written)) == found == fitted(*given)
     assert len(written) < 100_000
+
+
+def test_what_is_fitted_has_all_samples_and_what_is_answered_as_many_as_predictions() -> None:
+    outputs, y = valued(ROWS, 3)
+    target, loss = codec("regression", scale=20.0), Mse()
+    few, many = (calibrate(loss, target, outputs[:count], y, 4, 0) for count in (4, SAMPLES))
+    assert few is not None and many is not None
+    truth, values = (torch.from_numpy(target.decode(x.numpy())) for x in (y, outputs.double()))
+    assert many.noise_precision == pytest.approx(fit_deviation(truth, values).pow(-2).tolist())
+    assert many.noise_precision != few.noise_precision
+    assert many.before == few.before and (many.mc_samples, many.rows) == (4, ROWS)
+    noise = many.noise(loss, target)(outputs[:4])
+    assert noise is not None
+    std = (values[:4].var(0, unbiased=False) + noise.mean(0)).sqrt()
+    scores = ((truth - values[:4].mean(0)).abs() / std)[:, 0]
+    assert many.threshold(0.9).item() == pytest.approx(Scores.of(scores, 500).conformal(0.9))
+    logits, classes = classified(ROWS, 1)
+    target, loss = codec("classification", classes=("a", "b", "c", "d")), CrossEntropy()
+    few, many = (calibrate(loss, target, logits[:count], classes, 4, 0) for count in (4, SAMPLES))
+    assert few is not None and many is not None
+    assert many.temperature == pytest.approx(tuple(fit_temperature(loss, logits, classes).tolist()))
+    assert many.temperature != few.temperature and many.before == few.before
+
+
+def test_few_samples_overrate_the_noise() -> None:
+    source = draws(9)
+    center = source.normal(size=(ROWS, 1)) * 10
+    # The truth is one more sample, and noise around it that is small beside the spread of the samples.
+    samples = center + source.normal(size=(400, ROWS, 1))
+    y = torch.from_numpy(center + source.normal(size=center.shape) + source.normal(size=center.shape) * 0.3)
+    few, many = (fit_deviation(y, torch.from_numpy(samples[:count])).item() for count in (50, 400))
+    assert 0.3 * 0.5 < many < few
 
 
 def test_a_single_row_is_enough_not_to_fail() -> None:

@@ -13,6 +13,7 @@ from service.store import jobs, models
 from service.store.engine import Store
 from service.store.tables import Dataset
 from service.uncertainty.calibration import Calibration
+from service.uncertainty.temperature import fit_temperature
 from tests.worker.runs import attempt, changed, put, queue
 from worker import draining
 from worker.data import load as load_data
@@ -50,6 +51,16 @@ def test_the_scores_are_those_of_predictions_of_the_validation_rows(
     scores = 1 - p.gather(1, data.y[data.validation][:, None])[:, 0]
     (kept,) = model.calibration.conformal
     torch.testing.assert_close(scores.sort().values, torch.tensor(kept.kept).double(), rtol=1e-4, atol=1e-6)
+
+
+def test_of_few_rows_more_samples_are_fitted_on(sqlite_store: Store, settings: Settings, wine: Dataset) -> None:
+    job = attempt(sqlite_store, settings, queue(sqlite_store, wine, changed()))
+    model = load(sqlite_store, str(job.model))
+    data = load_data(sqlite_store, wine, model.spec)
+    assert model.calibration is not None and model.calibration.mc_samples == 50
+    logits = model.monte_carlo.samples(data.x[data.validation], calibrate.MOST_SAMPLES, 0, 1 << 26)
+    fitted = fit_temperature(model.spec.loss, logits, data.y[data.validation])
+    assert model.calibration.temperature == pytest.approx(tuple(fitted.tolist()), rel=1e-4)
 
 
 @pytest.mark.parametrize("sections", [{}, REGRESSION, {"training": {"averaging": "ema"}}], ids=str)
