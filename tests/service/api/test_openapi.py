@@ -14,6 +14,7 @@ from service.problems import parse_spec
 from service.settings import Settings
 
 PROBLEM = "application/problem+json"
+CARD = ("ModelCard", "CardNetwork", "CardLayer", "CardData", "CardColumn", "CardLimit")
 WEBHOOKS = ("Webhook", "NewWebhook", "Delivery", "WebhookRequest")
 
 
@@ -58,6 +59,9 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("post", "/v1/models/{model_id}/evaluate"),
         ("post", "/v1/models/{model_id}/importance"),
         ("get", "/v1/models/{model_id}/weights"),
+        ("get", "/v1/models/{model_id}/export"),
+        ("get", "/v1/models/{model_id}/card"),
+        ("post", "/v1/models"),
         ("post", "/v1/webhooks"),
         ("get", "/v1/webhooks"),
         ("get", "/v1/webhooks/{webhook_id}"),
@@ -126,6 +130,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs",
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
+        "/v1/models",
         "/v1/models/{model_id}/predict",
         "/v1/models/{model_id}/evaluate",
         "/v1/models/{model_id}/importance",
@@ -136,7 +141,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
     }
     assert set(bodies["/v1/weights"]) == {"application/octet-stream", "multipart/form-data"}
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
-    for path in set(bodies) - {"/v1/datasets", "/v1/weights"}:
+    for path in set(bodies) - {"/v1/datasets", "/v1/weights", "/v1/models"}:
         assert bodies[path]["application/json"]["examples"]
 
 
@@ -161,6 +166,7 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         *WEBHOOKS,
         "Alias",
         "InferRequest",
+        *CARD,
     ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"
