@@ -58,7 +58,8 @@ class Sequence(nn.Module):
         mask = self.input_mask.of(x, x.shape[2]) if self.input_mask is not None else None
         x = x if mask is None else x * mask.unsqueeze(1)
         masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]
-        if x.is_meta or isinstance(x, FakeTensor):
+        # Compilers and exporters give fake tensors, too, and want the true operations.
+        if x.is_meta or (isinstance(x, FakeTensor) and not torch.compiler.is_compiling()):
             outputs = torch.cat([self._probe(x, way) for way in range(1 + self.cell.bidirectional)], dim=2)
         elif masks and masks[0] is not None:
             ways = [self._run(x, way, mask) for way, mask in enumerate(masks)]

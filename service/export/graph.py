@@ -87,7 +87,7 @@ def graph_of(loaded: LoadedModel, *, dropout: bool = False) -> Graph:
         NotExportable: A step of preprocessing or a layer has no counterpart.
     """
     inputs = GraphInputs.of(loaded.features)
-    whole = Whole(loaded, inputs, outputs_of(loaded, calibrated=dropout)).eval()
+    whole = Whole(loaded, inputs, outputs_of(loaded, calibrated=dropout)).eval().requires_grad_(False)
     rows = Dim("rows", min=1)
     given = tuple(torch.zeros(ROWS, *tensor.shape, dtype=tensor.dtype) for tensor in inputs.given)
     set_noise(whole.network, GraphNoise() if dropout else None)

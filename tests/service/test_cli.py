@@ -12,12 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import safetensors.torch
 import uvicorn
 
 from service.api.app import create_app
 from service.cli import main
 from service.client import Client, Unreachable
 from service.settings import Settings
+from tests.support import every_block
+from tests.support.untrained import exported, untrained
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WINE = str(EXAMPLES / "wine.json")
@@ -227,6 +230,36 @@ def test_uploads_come_with_their_type_and_are_streamed(url: str, tmp_path: Path)
             dataset = client.upload(file)
             assert (dataset["name"], dataset["rows"]) == (file.name, 3)
             assert [column["name"] for column in dataset["columns"]] == ["a", "b"]
+
+
+def test_a_model_goes_in_and_out_as_a_file(run: Run, url: str, tmp_path: Path) -> None:
+    kind, content = every_block.DATA["table"]
+    data = exported(untrained(content, kind, every_block.specification("table", name="wine")))
+    (tmp_path / "first.safetensors").write_bytes(data)
+    said = run("import", "first.safetensors")
+    model = next(word for word in said.split() if word.startswith("mdl_"))
+    assert f"trainyard predict {model} ROWS" in said
+    # The line of a model without a job has a gap, not a "None".
+    listed = next(line.split() for line in run("models").splitlines() if model in line)
+    assert listed[1:] == ["wine", "classification", "-"]
+    assert run("export", model, "-o", "second.safetensors").startswith("second.safetensors: ")
+    assert json.loads(run("import", "second.safetensors", "--name", "other", "--json"))["name"] == "other"
+    assert f"{model}.safetensors: " in run("export", model)
+    assert safetensors.torch.load_file(tmp_path / f"{model}.safetensors")
+    with Client(url) as client:
+        for found in client.newest("models", 10):
+            client.request("DELETE", f"/v1/models/{found['id']}")
+
+
+def test_a_file_that_cannot_be_carried_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    nobody = "mdl_" + "0" * 26
+    assert "(not_found)" in run("export", nobody, "-o", "model", fails=1)
+    assert "cannot write" in run("export", nobody, "-o", "no/such/folder/model", fails=1)
+    assert "'gif'" in run("export", nobody, "--format", "gif", fails=2)
+    assert "cannot read nothing" in run("import", "nothing", fails=1)
+    (tmp_path / "odd").write_bytes(b"odd")
+    assert "(invalid_model)" in run("import", "odd", fails=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd"]
 
 
 def test_an_address_that_is_none() -> None:

@@ -1,6 +1,7 @@
 """Models with their first weights, as the worker would store them: enough where nobody asks how good they are."""
 
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import orjson
 
 from service.data.formats import Limits, profile_file, read_frame
+from service.export.model_file import ModelFile
+from service.export.safetensors_file import KEY
 from service.ids import new_id
 from service.network import build_network, materialize, save_weights
 from service.predict.cache import LoadedModel, assembled
@@ -77,3 +80,12 @@ def untrained(data: bytes, kind: str, body: Json, seed: int = 0) -> Untrained:
         parameters=network.parameter_count, created_at=1.0, **orjson.loads(orjson.dumps(values)),
     )  # fmt: skip
     return Untrained(row, weights)
+
+
+def exported(model: Untrained) -> bytes:
+    """The file of a model, as `pieces` writes it from a store."""
+    size = int.from_bytes(model.weights[:8], "little")
+    tensors = json.loads(model.weights[8 : 8 + size])
+    text = ModelFile.of(model.row).encode().decode()
+    header = json.dumps({"__metadata__": {KEY: text}, **tensors}).encode()
+    return len(header).to_bytes(8, "little") + header + model.weights[8 + size :]

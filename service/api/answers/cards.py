@@ -22,7 +22,7 @@ class CardLayer(Answer):
 
 
 class CardNetwork(Answer):
-    """What was trained, and how."""
+    """A network, and the training that it had."""
 
     layers: list[CardLayer]
     """The layers, first to last."""
@@ -60,7 +60,7 @@ class CardColumn(Answer):
 
 
 class CardData(Answer):
-    """What it was trained on."""
+    """The data that a model has seen."""
 
     sha256: Sha256 | None
     """Hash of the contents."""

@@ -15,6 +15,7 @@ from service.problems import parse_spec
 from service.settings import Settings
 
 PROBLEM = "application/problem+json"
+CARD = ("ModelCard", "CardNetwork", "CardLayer", "CardData", "CardColumn", "CardLimit")
 WEBHOOKS = ("Webhook", "NewWebhook", "Delivery", "WebhookRequest")
 
 
@@ -66,6 +67,9 @@ def test_every_resource_of_the_design_is_there(operations: Any) -> None:
         ("delete", "/v1/predictions/{prediction_id}"),
         ("post", "/v1/predictions/{prediction_id}/cancel"),
         ("get", "/v1/predictions/{prediction_id}/result"),
+        ("get", "/v1/models/{model_id}/export"),
+        ("get", "/v1/models/{model_id}/card"),
+        ("post", "/v1/models"),
         ("post", "/v1/webhooks"),
         ("get", "/v1/webhooks"),
         ("get", "/v1/webhooks/{webhook_id}"),
@@ -134,6 +138,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
         "/v1/jobs",
         "/v1/jobs/{job_id}/extend",
         "/v1/networks/validate",
+        "/v1/models",
         "/v1/models/{model_id}/predict",
         "/v1/models/{model_id}/predictions",
         "/v1/models/{model_id}/evaluate",
@@ -145,7 +150,7 @@ def test_every_body_is_described_and_has_examples(operations: Any) -> None:
     }
     assert set(bodies["/v1/weights"]) == {"application/octet-stream", "multipart/form-data"}
     assert set(bodies["/v1/datasets"]) >= {"text/csv", "multipart/form-data", "application/vnd.apache.parquet"}
-    for path in set(bodies) - {"/v1/datasets", "/v1/weights"}:
+    for path in set(bodies) - {"/v1/datasets", "/v1/weights", "/v1/models"}:
         assert bodies[path]["application/json"]["examples"]
 
 
@@ -175,6 +180,7 @@ def test_every_field_of_every_answer_is_explained(document: dict[str, Any]) -> N
         "PredictionError",
         "PredictionResult",
         "DatasetRequest",
+        *CARD,
     ):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"

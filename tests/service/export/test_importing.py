@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from tests.support.every_block import DATA, Case, cases, specification
-from tests.support.untrained import Untrained, untrained
+from tests.support.untrained import Untrained, exported, untrained
 
 SETTINGS = Settings()
 Tensors = dict[str, torch.Tensor]
@@ -32,15 +32,6 @@ DATA_STEPS: list[Any] = [
     {"type": "one_hot"},
     {"type": "standardize"},
 ]
-
-
-def exported(model: Untrained) -> bytes:
-    """The file of a model, as `pieces` writes it from a store."""
-    size = int.from_bytes(model.weights[:8], "little")
-    tensors = json.loads(model.weights[8 : 8 + size])
-    text = ModelFile.of(model.row).encode().decode()
-    header = json.dumps({"__metadata__": {KEY: text}, **tensors}).encode()
-    return len(header).to_bytes(8, "little") + header + model.weights[8 + size :]
 
 
 def imported(data: bytes, folder: Path, settings: Settings = SETTINGS) -> Imported:

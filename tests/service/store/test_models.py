@@ -54,6 +54,27 @@ def test_a_job_has_one_model(store: Store, new_run: NewJob) -> None:
         insert(store, run)
 
 
+def test_models_that_came_as_files_have_no_job_however_many_there_are(store: Store, new_run: NewJob) -> None:
+    run = new_run()
+    trained = insert(store, run)
+    writer = BlobWriter(store)
+    writer.write(b"weights from elsewhere")
+    with store.begin() as session:
+        blob = writer.finish(session)
+        came = [
+            models.insert(
+                session, job=None, name=None, spec={}, task="regression", classes=None, columns=[], preprocessing={},
+                metrics={}, receipt={}, weights=blob, parameters=1,
+            ).id
+            for _ in range(2)
+        ]  # fmt: skip
+        models.delete(session, came[0])
+    with store.read() as session:
+        assert models.get(session, came[1]).job is None
+        # Nobody else's job forgets its model when one without any is deleted.
+        assert jobs.get(session, run.id).model == trained.id
+
+
 def test_lists_are_newest_first(store: Store, new_run: NewJob) -> None:
     ids = [insert(store, new_run()).id for _ in range(3)]
     with store.read() as session:

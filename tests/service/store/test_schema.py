@@ -88,6 +88,32 @@ def test_jobs_of_before_the_queue_had_an_order_keep_their_device(empty_database_
     store.dispose()
 
 
+def test_aliases_stay_when_models_learn_to_have_no_job(empty_database_url: str) -> None:
+    store = open_store(empty_database_url)
+    migrate(store, "0008")
+    blob = "INSERT INTO blobs (sha256, size) VALUES ('b', 1)"
+    columns = "id, job, spec, task, columns, preprocessing, metrics, receipt, weights_sha256, size, parameters"
+    values = "'mdl_a', 'job_a', '{}', 't', '[]', '{}', '{}', '{}', 'b', 1, 1"
+    model = f"INSERT INTO models ({columns}) VALUES ({values})"
+    alias = "INSERT INTO aliases (name, model) VALUES ('wine@production', 'mdl_a')"
+    with store.begin() as session:
+        for statement in (blob, model, alias):
+            session.execute(text(statement))
+    schema.upgrade(empty_database_url)
+    with store.begin() as session:
+        assert session.execute(text("SELECT name, model FROM aliases")).all() == [("wine@production", "mdl_a")]
+        session.execute(text(model.replace("'mdl_a', 'job_a'", "'mdl_b', NULL")))
+        session.execute(text("INSERT INTO aliases (name, model) VALUES ('wine@file', 'mdl_b')"))
+    migrate(store, "0008", command.downgrade)
+    with store.begin() as session:
+        assert session.execute(
+            text("SELECT models.id, aliases.name FROM models JOIN aliases ON model = models.id")
+        ).all() == [("mdl_a", "wine@production")]
+    schema.upgrade(empty_database_url)
+    assert differences(store) == []
+    store.dispose()
+
+
 def migrate(store: Store, revision: str, step: Callable[..., None] = command.upgrade) -> None:
     config = schema._config()
     with store.begin() as session:
