@@ -50,7 +50,7 @@ def configure(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
-        # Celery kills a child that is not up in 4 s, and the next one, and so on: on a busy machine there would be none.
+        # Celery kills a child that is not up in 4 s, and the next one: on a busy machine there would never be one.
         worker_proc_alive_timeout=ALIVE_SECONDS,
         worker_hijack_root_logger=True,
         worker_send_task_events=False,
