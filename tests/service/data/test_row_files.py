@@ -1,5 +1,7 @@
 """Files of rows without a profile: read as a model's columns, and every cell that does not fit is found."""
 
+import subprocess
+import sys
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import polars as pl
 import pytest
 
 from service.data import row_files
+from service.data.footers import unpacked_row
 from service.data.frame import Column, Frame, rows_of
 from service.data.numbering import numbered, row_of
 from service.data.profile import ColumnProfile
@@ -173,6 +176,44 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "parquet").write_bytes(content)
     with pytest.raises(InvalidDataset):
         read(tmp_path / "parquet")
+
+
+def test_long_text_that_is_packed_well_is_not_unpacked_at_once(tmp_path: Path) -> None:
+    """Half a kilobyte on the disk is two gigabytes once it is unpacked."""
+    words = pl.Series("w", ["a", "b" * 1_000_000]).gather([0, *[1] * 2_000])
+    words.to_frame().write_parquet(tmp_path / "parquet", statistics=False)
+    assert (tmp_path / "parquet").stat().st_size < 10_000
+    code = (
+        "import resource, sys; from pathlib import Path; from service.data.profile import ColumnProfile;"
+        "from service.data.row_files import open_rows; column = ColumnProfile(name='w', type='category');"
+        "rows = open_rows(Path(sys.argv[1]), 'parquet', [column], ());"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024;"
+        "rows.check(); before = peak(); print(sum(len(f['w'].values) for f in rows.frames()), peak() - before)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "parquet")]
+    rows, grown = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+    assert rows == 2_001 and grown < 500  # MiB
+
+
+def test_footers_that_are_broken_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "parquet"
+    table(10).write_parquet(path)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[-8:-4], "little")
+    source = np.random.Generator(np.random.Philox(1))
+    for _ in range(300):
+        footer = bytearray(whole[-8 - length : -8])
+        for place in source.integers(0, length, 3):
+            footer[place] = int(source.integers(0, 256))
+        path.write_bytes(whole[: -8 - length] + bytes(footer) + whole[-8:])
+        try:
+            unpacked_row(path, ["n", "w"])
+        except InvalidDataset as error:
+            assert "footer" in error.message
+    for tail in (b"\xff\xff\xff\xffPAR1", b"\0\0\0\0PAR1"):
+        path.write_bytes(whole[:-8] + tail)
+        with pytest.raises(InvalidDataset, match="no length"):
+            unpacked_row(path, ["n"])
 
 
 @pytest.mark.parametrize("sizes", [[10], [1] * 10, [3, 3, 4], [0, 7, 0, 3], [9, 1]])

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from service.data.thrift import ThriftReader, encode
 from service.predict.bulk.stitching import Stitcher
-from service.predict.bulk.thrift import ThriftReader, encode
 
 
 def written(table: pl.DataFrame, **options: Any) -> bytes:
