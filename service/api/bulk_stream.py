@@ -112,6 +112,7 @@ async def count_rows(request: Request, service: Backend, bulk: Bulk, file: RowFi
     try:
         async for x in steps:
             rows += len(x)
+            bulk.check_work(rows, service.settings)
             _check_open(service)
             if await request.is_disconnected():
                 raise ClientDisconnect
@@ -119,7 +120,6 @@ async def count_rows(request: Request, service: Backend, bulk: Bulk, file: RowFi
         await steps.aclose()
     if not rows:
         raise InvalidRows([Problem("rows", "there must be at least one row", got=[])])
-    bulk.check_work(rows, service.settings)
     return rows
 
 

@@ -16,12 +16,14 @@ from service.api.idempotency import MaybeOnce
 from service.api.openapi import BODY_ERRORS, errors, json_request
 from service.api.parameters import ModelReference
 from service.api.questions import ask
-from service.errors import InvalidInput, InvalidRows, NotAcceptable, NotFound, Overloaded, QueueFull
+from service.errors import InvalidDataset, InvalidInput, InvalidRows, NotAcceptable, NotFound, Overloaded, QueueFull
 from service.predict.cache import LoadedModel
 from service.predict.messages import PredictAnswer, PredictRequest
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(known_query)])
-REFUSED = errors(*BODY_ERRORS, NotFound, NotAcceptable, InvalidInput, InvalidRows, QueueFull, Overloaded)
+REFUSED = errors(
+    *BODY_ERRORS, NotFound, NotAcceptable, InvalidInput, InvalidRows, InvalidDataset, QueueFull, Overloaded
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from service.data import csv
+from service.data.footers import unpacked_row
 from service.data.frame import Frame
 from service.data.numbering import numbered
 from service.data.parquet import translated
@@ -107,12 +108,19 @@ class ParquetRows(_Rows):
         with translated():
             table = self._table.select(self.names)
             rows = int(table.select(pl.len()).collect().item())
-            size = max(1, int(table.head(1).collect().estimated_size()))
+            size = max(1, int(table.head(1).collect().estimated_size()), unpacked_row(self.path, self.names))
         step = max(1, min(SLICE_ROWS, SLICE_BYTES // size))
         for start in range(0, rows, step):
             with translated():
                 part = table.slice(start, step).collect()
-            yield part
+            yield from part.iter_slices(_bearable(part))
+
+
+def _bearable(table: pl.DataFrame) -> int:
+    """Return how many rows may be read at once: text that stands in many rows is in the file, and here, only once."""
+    lengths = [cells.str.len_bytes().max() for cells in table if cells.dtype == pl.String]
+    longest = max((length for length in lengths if isinstance(length, int)), default=1)
+    return max(1, SLICE_BYTES // max(longest, 1))
 
 
 def _unsuited(dtype: pl.DataType, column: ColumnProfile) -> str | None:

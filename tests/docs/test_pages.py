@@ -14,6 +14,7 @@ import yaml
 from typer.main import get_command
 
 from service.api.bodies import read_value
+from service.api.bulk_submission import DatasetRequest
 from service.api.inference.messages import InferRequest, InferResponse
 from service.cli import app
 from service.network import build_network
@@ -71,6 +72,8 @@ def test_requests_to_models_are_valid(text: str) -> None:
     value = json.loads(text)
     if "dataset" not in value:
         PredictRequest.model_validate(value)
+    elif "async" in value:
+        DatasetRequest.model_validate(value)
     elif "repeats" in value:
         ImportanceRequest.model_validate(value)
     else:

@@ -31,9 +31,9 @@ from worker.predicting.hold import Hold, HoldLost
 TILE_BYTES = 64 * MIB
 """Of the tiles of Monte-Carlo work; no setting, since the last bits depend on it."""
 FRAME_ROWS, FRAME_BYTES = 8_192, 16 * MIB
-PART_FRAMES = 8
-PART_ACTIVATIONS = 500_000_000_000
-"""Bytes of activations that a part may run through: some ten seconds of work, which a dead worker may cost."""
+PART_FRAMES = 4
+PART_ACTIVATIONS = 10_000_000_000
+"""Bytes of activations that a part may run through: some seconds of work, which is what a dead worker costs."""
 
 
 class Run:

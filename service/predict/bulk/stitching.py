@@ -8,7 +8,7 @@ Reference: https://github.com/apache/parquet-format/blob/master/src/main/thrift/
 
 from typing import Any
 
-from service.predict.bulk.thrift import I16, I64, LIST, STRUCT, Struct, ThriftReader, encode
+from service.data.thrift import I16, I64, LIST, STRUCT, Struct, ThriftReader, encode
 
 MAGIC = b"PAR1"
 ROWS, GROUPS = 3, 4

@@ -24,7 +24,7 @@ enabled = false
 include-name = [
     "POST /v1/datasets", "POST /v1/jobs", "POST /v1/networks/validate", "POST /v1/models/{model_id}/predict",
     "POST /v1/jobs/{job_id}/extend", "POST /v1/models/{model_id}/evaluate", "POST /v1/models/{model_id}/importance",
-    "POST /v1/webhooks", "POST /v1/weights", "POST /v1/models",
+    "POST /v1/webhooks", "POST /v1/weights", "POST /v1/models", "POST /v1/models/{model_id}/predictions",
     "PUT /v1/models/{model_id}/aliases/{alias}",
     "POST /v2/models/{model_id}/infer", "POST /v2/models/{model_id}/versions/{version}/infer",
 ]
@@ -56,6 +56,7 @@ model_id = "%s"
 checkpoint_id = "%s"
 webhook_id = "%s"
 delivery_id = "%s"
+prediction_id = "%s"
 """
 
 
@@ -69,7 +70,8 @@ def ids(sqlite_api: Any, iris_csv: bytes) -> tuple[str, ...]:
     checkpoint = sqlite_api.client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"]
     webhook = sqlite_api.client.post("/v1/webhooks", json={"url": "https://hooks.example.com"}).json()["id"]
     delivery = sqlite_api.client.post(f"/v1/webhooks/{webhook}/test").json()["id"]
-    return dataset, job, model, checkpoint, webhook, delivery
+    prediction = sqlite_api.client.post(f"/v1/models/{model}/predictions", json={"dataset": dataset}).json()["id"]
+    return dataset, job, model, checkpoint, webhook, delivery, prediction
 
 
 def document(api: Any) -> str:
