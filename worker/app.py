@@ -29,6 +29,8 @@ from worker.watch import Watch
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 SHUTDOWN_SECONDS = 10.0
+ALIVE_SECONDS = 120.0
+"""How long a fresh child may take until it is ready; one that takes longer is replaced."""
 
 
 def configure(settings: Settings) -> Celery:
@@ -46,6 +48,8 @@ def configure(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
+        # Celery's four seconds end child after child where the machine is so busy that none is warm by then.
+        worker_proc_alive_timeout=ALIVE_SECONDS,
         worker_hijack_root_logger=True,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,

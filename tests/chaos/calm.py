@@ -7,7 +7,10 @@ from typing import Any
 from service.settings import Settings
 from service.store.engine import Store
 from service.store.tables import Dataset
-from tests.worker.runs import attempt, outcome, put, queue
+from tests.worker.runs import attempt, changed, outcome, put, queue
+
+DISTURBED = changed(training={"epochs": 80, "checkpoint_seconds": 0.2, "log_every_steps": None})
+"""What is trained where one thing at a time is done to a run."""
 
 
 class Calm:

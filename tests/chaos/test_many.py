@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.stack import server_command
-from tests.chaos.fleet import Database, Fleet, _free_port, until
+from tests.chaos.fleet import NEVER, Database, Fleet, _free_port, until
 from tests.worker.runs import changed, outcome
 
 JOBS = 12
@@ -18,7 +18,7 @@ JOBS = 12
 @pytest.fixture(scope="module")
 def fleet(home: Path, database: Database) -> Iterator[Fleet]:
     """A server and three workers."""
-    fleet = Fleet(home, database, workers=3)
+    fleet = Fleet(home, database, workers=3, lease_seconds=NEVER)
     yield fleet
     fleet.close()
 
