@@ -64,7 +64,7 @@ class Fleet:
         self.workers: list[Process] = []
         self.redis = self._start_redis()
         self.server = self.start("server", server_command(self.settings))
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
+        self.client = client_of(self.settings.port)
         for _ in range(workers):
             self.start_worker()
         try:
@@ -210,6 +210,11 @@ class Fleet:
         process = self.start_cold("redis", redis_command(self.socket), {})
         wait_for_redis(self.socket)
         return process
+
+
+def client_of(port: int) -> httpx.Client:
+    """Return a client of a server on this machine, which keeps no connection that the server is about to close."""
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=httpx.Limits(keepalive_expiry=1.0))
 
 
 def survived(fleet: Fleet, job_id: str, undisturbed: Any) -> Job:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from service.queue import Queue
 from service.stack import worker_commands
 from service.store.tables import Worker
-from tests.chaos.fleet import LEASE_SECONDS, Fleet, family, survived, until
+from tests.chaos.fleet import LEASE_SECONDS, PATIENCE, Fleet, family, survived, until
 from tests.conftest import DATABASES
 from tests.worker.runs import changed
 
@@ -53,14 +53,16 @@ def test_a_whole_worker_is_killed(fleet: Fleet, submit: Callable[[], str], undis
 @both
 def test_a_worker_is_told_to_end(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
     job_id = submit()
-    fleet.running(job_id)
+    at = fleet.running(job_id)
     worker, began = fleet.parent_of(fleet.holder(job_id)), time.monotonic()
     worker.terminate()
-    worker.wait(timeout=30)
+    worker.wait(timeout=PATIENCE)
     assert time.monotonic() - began < 10
     fleet.replace(worker)
     job = survived(fleet, job_id, undisturbed)
     assert (job.attempt, job.lost) == (2, 0)
+    told = {event["type"]: event for event in fleet.events(job_id)}
+    assert told["resumed"]["data"]["step"] >= at.step  # it lost nothing of what was done
 
 
 @both
@@ -167,7 +169,7 @@ def test_clocks_differ(fleet: Fleet, submit: Callable[[], str], undisturbed: Any
         until(lambda: all(_is_known(fleet, worker.pid) for worker in shifted), "the others do not come up")
         for worker in regular:
             worker.terminate()
-            worker.wait(timeout=30)
+            worker.wait(timeout=PATIENCE)
             fleet.workers.remove(worker)
         jobs = [submit() for _ in range(3)]
         for job_id in jobs:
@@ -177,7 +179,7 @@ def test_clocks_differ(fleet: Fleet, submit: Callable[[], str], undisturbed: Any
     finally:
         for worker in shifted:
             worker.terminate()
-            worker.wait(timeout=30)
+            worker.wait(timeout=PATIENCE)
             fleet.workers.remove(worker)
         for _ in regular:
             fleet.start_worker()
