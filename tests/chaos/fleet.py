@@ -234,7 +234,7 @@ def until(condition: Callable[[], bool], message: str | Callable[[], str], secon
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, message if isinstance(message, str) else message()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def family(pid: int) -> set[int]:
