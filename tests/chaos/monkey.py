@@ -107,7 +107,10 @@ class Monkey:
         """Return a process that trains, or else one that could."""
         with self._fleet.store.read() as session:
             page = jobs.list_page(session, 1000, status="running").rows
-        owners = sorted(int(job.worker.rsplit("/")[-1]) for job in page if job.worker)
-        children = [pid for worker in self._fleet.workers for pid in sorted(family(worker.pid) - {worker.pid})]
-        alive = [pid for pid in owners if pid in children] or children
-        return self._draw.choice(alive)
+        owners = {int(job.worker.rsplit("/")[-1]) for job in page if job.worker}
+        until(lambda: bool(self._children()), "no worker has a child")
+        children = self._children()
+        return self._draw.choice(sorted(owners.intersection(children)) or children)
+
+    def _children(self) -> list[int]:
+        return [pid for worker in self._fleet.workers for pid in sorted(family(worker.pid) - {worker.pid})]

@@ -1,10 +1,9 @@
 """Each way to die, and what is left of it afterwards: nothing. The job ends with the bits of an undisturbed one."""
 
 import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +11,17 @@ import pytest
 from sqlalchemy import select
 
 from service.queue import Queue
-from service.store.engine import open_store
-from service.store.tables import Job, Worker
-from tests.chaos.calm import Calm
-from tests.chaos.fleet import LEASE_SECONDS, Fleet, family, until
+from service.stack import worker_commands
+from service.store.tables import Worker
+from tests.chaos.fleet import LEASE_SECONDS, PATIENCE, Fleet, family, survived, until
 from tests.conftest import DATABASES
-from tests.worker.runs import changed, outcome
+from tests.worker.runs import changed
 
-SPEC = changed(training={"epochs": 80, "checkpoint_seconds": 0.2, "log_every_steps": None})
 OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "5"))
 """How long the database is away; longer than a lease."""
 
 both = pytest.mark.parametrize("database", DATABASES, indirect=True)
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, wine_csv: bytes) -> Iterator[Any]:
-    """What the specification comes to in peace."""
-    folder = tmp_path_factory.mktemp("calm")
-    shutil.copy(sqlite_template, folder / "calm.db")
-    store = open_store(f"sqlite:///{folder / 'calm.db'}")
-    yield Calm(store, f"sqlite:///{folder / 'calm.db'}", folder, wine_csv).outcome(SPEC)
-    store.dispose()
-
-
-@pytest.fixture
-def submit(fleet: Fleet, wine_csv: bytes) -> Callable[[], str]:
-    """Submit the specification."""
-    until(fleet.answers, "the fleet is not ready")
-
-    def queue() -> str:
-        return fleet.submit({**SPEC, "data": {**SPEC["data"], "dataset": fleet.upload(wine_csv)}})
-
-    return queue
-
-
-def survived(fleet: Fleet, job_id: str, undisturbed: Any) -> Job:
-    """Return the job once it has ended as one that nobody disturbed."""
-    job = fleet.ended(job_id)
-    assert job.status == "succeeded", job.error_message
-    assert outcome(fleet.store, job_id) == undisturbed
-    return job
 
 
 @both
@@ -63,7 +31,10 @@ def test_a_child_is_killed(fleet: Fleet, submit: Callable[[], str], undisturbed:
     os.kill(fleet.holder(job_id), signal.SIGKILL)
     job = survived(fleet, job_id, undisturbed)
     assert (job.attempt, job.lost) == (2, 1)
-    story = fleet.story(job_id)
+    told = fleet.events(job_id)
+    (lost,) = [event["message"] for event in told if event["type"] == "lost"]
+    assert "as the system does when memory runs out (SIGKILL)" in lost and "by estimate" in lost
+    story = [event["type"] for event in told]
     assert story.index("claimed") < story.index("lost") < story.index("resumed") < story.index("succeeded")
 
 
@@ -82,14 +53,16 @@ def test_a_whole_worker_is_killed(fleet: Fleet, submit: Callable[[], str], undis
 @both
 def test_a_worker_is_told_to_end(fleet: Fleet, submit: Callable[[], str], undisturbed: Any) -> None:
     job_id = submit()
-    fleet.running(job_id)
+    at = fleet.running(job_id)
     worker, began = fleet.parent_of(fleet.holder(job_id)), time.monotonic()
     worker.terminate()
-    worker.wait(timeout=30)
+    worker.wait(timeout=PATIENCE)
     assert time.monotonic() - began < 10
     fleet.replace(worker)
     job = survived(fleet, job_id, undisturbed)
     assert (job.attempt, job.lost) == (2, 0)
+    told = {event["type"]: event for event in fleet.events(job_id)}
+    assert told["resumed"]["data"]["step"] >= at.step  # it lost nothing of what was done
 
 
 @both
@@ -115,7 +88,7 @@ def test_a_server_that_dies_while_it_answers_loses_and_doubles_nothing(fleet: Fl
 @both
 @pytest.mark.parametrize("wipe", ["flush", "new"])
 def test_redis_loses_everything(fleet: Fleet, submit: Callable[[], str], undisturbed: Any, wipe: str) -> None:
-    jobs = [submit() for _ in range(3)]
+    jobs = [submit() for _ in range(2)]
     fleet.running(jobs[0])
     fleet.flush_redis() if wipe == "flush" else fleet.new_redis()
     for job_id in jobs:
@@ -188,14 +161,17 @@ def test_clocks_differ(fleet: Fleet, submit: Callable[[], str], undisturbed: Any
     shift = "import os, time\n_time, _by = time.time, float(os.environ['SHIFT'])\ntime.time = lambda: _time() + _by\n"
     (tmp_path / "sitecustomize.py").write_text(shift)
     regular = list(fleet.workers)
-    shifted = [fleet.start_worker(SHIFT=days, PYTHONPATH=f"{tmp_path}:{Path.cwd()}") for days in ("86400", "-86400")]
+    (command,) = worker_commands(fleet.settings).values()
+    path = f"{tmp_path}:{Path.cwd()}"
+    shifted = [fleet.start_cold("shifted", command, {"SHIFT": by, "PYTHONPATH": path}) for by in ("86400", "-86400")]
+    fleet.workers.extend(shifted)
     try:
         until(lambda: all(_is_known(fleet, worker.pid) for worker in shifted), "the others do not come up")
         for worker in regular:
             worker.terminate()
-            worker.wait(timeout=30)
+            worker.wait(timeout=PATIENCE)
             fleet.workers.remove(worker)
-        jobs = [submit() for _ in range(4)]
+        jobs = [submit() for _ in range(3)]
         for job_id in jobs:
             job = survived(fleet, job_id, undisturbed)
             assert (job.attempt, job.lost) == (1, 0)
@@ -203,7 +179,7 @@ def test_clocks_differ(fleet: Fleet, submit: Callable[[], str], undisturbed: Any
     finally:
         for worker in shifted:
             worker.terminate()
-            worker.wait(timeout=30)
+            worker.wait(timeout=PATIENCE)
             fleet.workers.remove(worker)
         for _ in regular:
             fleet.start_worker()

@@ -3,12 +3,11 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from service.store.engine import open_store
 from tests.chaos.calm import Calm
 from tests.chaos.conftest import Sqlite
 from tests.chaos.fleet import Fleet, until
@@ -40,7 +39,7 @@ def fleet(home: Path, small_disk: Path, sqlite_template: Path) -> Iterator[Fleet
     fleet.close()
 
 
-def test_a_run_waits_for_room(fleet: Fleet, small_disk: Path, tmp_path: Path, sqlite_url: str, wine_csv: bytes) -> None:
+def test_a_run_waits_for_room(fleet: Fleet, small_disk: Path, calm: Calm, wine_csv: bytes) -> None:
     dataset = fleet.upload(wine_csv)
     job_id = fleet.submit({**SPEC, "data": {**SPEC["data"], "dataset": dataset}})
     fleet.running(job_id)
@@ -56,13 +55,4 @@ def test_a_run_waits_for_room(fleet: Fleet, small_disk: Path, tmp_path: Path, sq
 
     job = fleet.ended(job_id)
     assert job.status == "succeeded", job.error_message
-    with closing(_Opened(sqlite_url)) as opened:
-        assert outcome(fleet.store, job_id) == Calm(opened.store, sqlite_url, tmp_path, wine_csv).outcome(SPEC)
-
-
-class _Opened:
-    def __init__(self, url: str) -> None:
-        self.store = open_store(url)
-
-    def close(self) -> None:
-        self.store.dispose()
+    assert outcome(fleet.store, job_id) == calm.outcome(SPEC)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.stack import server_command
-from tests.chaos.fleet import Database, Fleet, _free_port, until
+from tests.chaos.fleet import NEVER, Database, Fleet, _free_port, client_of, until
 from tests.worker.runs import changed, outcome
 
 JOBS = 12
@@ -18,7 +18,7 @@ JOBS = 12
 @pytest.fixture(scope="module")
 def fleet(home: Path, database: Database) -> Iterator[Fleet]:
     """A server and three workers."""
-    fleet = Fleet(home, database, workers=3)
+    fleet = Fleet(home, database, workers=3, lease_seconds=NEVER)
     yield fleet
     fleet.close()
 
@@ -29,7 +29,7 @@ def test_three_servers_and_three_workers_share_the_work(fleet: Fleet, wine_csv: 
     servers = [
         fleet.start("server", server_command(fleet.settings.model_copy(update={"port": port}))) for port in ports
     ]
-    clients = [fleet.client, *(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) for port in ports)]
+    clients = [fleet.client, *map(client_of, ports)]
     try:
         for client in clients[1:]:
             until(lambda client=client: _answers(client), "another server does not answer")  # type: ignore[misc]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.store import jobs
-from tests.chaos.fleet import Database, Fleet, until
+from tests.chaos.fleet import NEVER, Database, Fleet, until
 from tests.conftest import DATABASES
 from tests.worker.runs import changed
 
@@ -21,7 +21,7 @@ SHORT = changed(training={"epochs": 20})
 @pytest.fixture(scope="module")
 def fleet(home: Path, database: Database) -> Iterator[Fleet]:
     """A server and two workers that give a job up after three attempts."""
-    fleet = Fleet(home, database, max_attempts=ATTEMPTS)
+    fleet = Fleet(home, database, max_attempts=ATTEMPTS, lease_seconds=NEVER)
     yield fleet
     fleet.close()
 

@@ -20,7 +20,7 @@ from tests.worker.runs import attempt, outcome, queue
 from worker import draining
 
 __all__ = ["_not_draining", "at_step", "settings", "wine"]
-SEEDS = range(200 * int(os.environ.get("CHAOS_ROUNDS", "0")) or 10)
+SEEDS = range(200 * int(os.environ.get("CHAOS_ROUNDS", "0")) or 6)
 LOCKED_SECONDS = 0.6
 Interrupt = Callable[[Store, str, int], None]
 

@@ -3,11 +3,13 @@
 The other host is a network namespace; the cable between the two is a pair of virtual interfaces.
 """
 
+import os
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,10 @@ from tests.chaos.conftest import Postgresql
 from tests.chaos.fleet import Fleet
 from tests.worker.runs import changed, outcome
 
-NAME, NEAR, FAR = "trainyard-far", "10.213.77.1", "10.213.77.2"
+# Others may run the same test beside this one.
+MINE = os.getpid() % 60_000
+NAME, CABLE, PLUG = f"trainyard-{MINE}", f"ty-n{MINE}", f"ty-f{MINE}"
+NEAR, FAR = (str(IPv4Address("10.192.0.0") + 4 * MINE + end) for end in (1, 2))
 SPEC = changed(training={"epochs": 150, "checkpoint_seconds": 0.2})
 
 
@@ -65,12 +70,12 @@ def cable() -> Iterator[str]:
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no network namespace can be made here: {error}")
     try:
-        ip("link", "add", "ty-near", "type", "veth", "peer", "name", "ty-far", "netns", NAME)
-        ip("addr", "add", f"{NEAR}/24", "dev", "ty-near")
-        ip("-n", NAME, "addr", "add", f"{FAR}/24", "dev", "ty-far")
+        ip("link", "add", CABLE, "type", "veth", "peer", "name", PLUG, "netns", NAME)
+        ip("addr", "add", f"{NEAR}/30", "dev", CABLE)
+        ip("-n", NAME, "addr", "add", f"{FAR}/30", "dev", PLUG)
         for where in ([], ["-n", NAME]):
-            ip(*where, "link", "set", "ty-near" if not where else "ty-far", "up")
-        yield "ty-near"
+            ip(*where, "link", "set", CABLE if not where else PLUG, "up")
+        yield CABLE
     finally:
         ip("netns", "delete", NAME)
 
@@ -94,7 +99,7 @@ def test_a_host_is_cut_off_and_connected_again(
         "TRAINYARD_BROKER_URL": f"redis://{NEAR}:{broker.port}/0",
     }
     (command,) = worker_commands(fleet.settings).values()
-    fleet.workers.append(fleet.start("far", ["ip", "netns", "exec", NAME, *command], far))
+    fleet.workers.append(fleet.start_cold("far", ["ip", "netns", "exec", NAME, *command], far))
     dataset = fleet.upload(wine_csv)
     spec = {**SPEC, "data": {**SPEC["data"], "dataset": dataset}}
     job_id = fleet.submit(spec)

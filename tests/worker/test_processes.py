@@ -1,6 +1,8 @@
-"""A real worker: Celery over a real Redis, its children killed, its parent told to stop."""
+"""Real workers over a real Redis, without a server: their slots, what they refuse, and what they do by themselves.
 
-import os
+What becomes of a job whose worker dies or is told to stop: tests/chaos.
+"""
+
 import signal
 import subprocess
 import sys
@@ -14,15 +16,17 @@ import pytest
 from service.queue import Queue
 from service.reconciler import reconcile
 from service.settings import Settings
-from service.store import commands, events, jobs, waiting, webhooks, workers
+from service.store import commands, jobs, waiting, webhooks, workers
 from service.store.engine import Store
 from service.store.tables import Dataset, Job
 from service.webhooks.signing import new_secret
 from tests.support.receiver import receiving
-from tests.worker.runs import SPEC, changed, outcome, put, queue
+from tests.support.warm import Process, WarmProcess
+from tests.worker.runs import SPEC, changed, put, queue
 
-LONG = changed(training={"epochs": 150, "checkpoint_seconds": 0.1, "log_every_steps": None})
-PATIENCE = 120.0
+Start = Callable[..., Process]
+PATIENCE = 180.0
+WORKER = [sys.executable, "-m", "worker"]
 
 
 @pytest.fixture
@@ -35,16 +39,14 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., psutil.Process]]:
+def start(settings: Settings, tmp_path: Path) -> Iterator[Start]:
     """Start a worker, with slots of its own if they are named; all are stopped at the end."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Process] = []
 
-    def begin(devices: str = "auto") -> psutil.Process:
-        with (tmp_path / "worker.log").open("ab") as log:
-            command = [sys.executable, "-m", "worker"]
-            environment = settings.environment() | {"OMP_NUM_THREADS": "1", "TRAINYARD_DEVICES": devices}
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-        return psutil.Process(started[-1].pid)
+    def begin(devices: str = "auto") -> Process:
+        environment = settings.environment() | {"OMP_NUM_THREADS": "1", "TRAINYARD_DEVICES": devices}
+        started.append(WarmProcess(WORKER, environment, tmp_path / "worker.log"))
+        return started[-1]
 
     yield begin
     for process in started:
@@ -75,28 +77,9 @@ def ended(job: Job) -> bool:
     return job.status in jobs.TERMINAL
 
 
-def test_a_killed_child_costs_nothing_but_time(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
-) -> None:
-    parent, messages = start(), Queue(settings.effective_broker_url)
-    whole, broken = queue(store, wine, LONG), queue(store, wine, LONG)
-    assert messages.enqueue(whole)
-    wait_for(store, whole, ended)
-    wait_for(store, broken, lambda job: job.status == "running" and job.step > 100)
-    os.kill(int(wait_for(store, broken, lambda job: True).worker.split("/")[-1]), signal.SIGKILL)  # type: ignore[union-attr]
-    job = wait_for(store, broken, ended)
-    assert job.attempt == 2 and job.lost == 1
-    with store.read() as session:
-        (lost,) = [event.message for event in events.since(session, broken) if event.type == "lost"]
-    assert "as the system does when memory runs out (SIGKILL)" in lost and "by estimate" in lost
-    assert outcome(store, broken) == outcome(store, whole)
-    assert parent.is_running()
-    messages.close()
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_killed_child_takes_the_helpers_of_its_job_with_it(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+    store: Store, settings: Settings, wine: Dataset, start: Start
 ) -> None:
     start()
     messages = Queue(settings.effective_broker_url)
@@ -114,69 +97,8 @@ def test_a_killed_child_takes_the_helpers_of_its_job_with_it(
     messages.close()
 
 
-@pytest.mark.parametrize(("stop", "again"), [("pause", "resume"), ("cancel", "retry"), ("kill", "retry")])
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process], stop: str, again: str
-) -> None:
-    start()
-    messages = Queue(settings.effective_broker_url)
-    whole, broken = queue(store, wine, LONG), queue(store, wine, LONG)
-    messages.enqueue(whole)
-    wait_for(store, whole, ended)
-    wait_for(store, broken, lambda job: job.status == "running" and job.step > 100)
-    said = time.monotonic()
-    with store.begin() as session:
-        commands.give(session, broken, stop)
-    at_rest = {"pause": "paused"}.get(stop, "cancelled")
-    stopped = wait_for(store, broken, lambda job: job.status == at_rest)
-    assert time.monotonic() - said < 10
-    with store.begin() as session:
-        assert commands.give(session, broken, again).status == "queued"
-    messages.enqueue(broken)
-    assert wait_for(store, broken, ended).attempt == stopped.attempt + 1
-    assert outcome(store, broken) == outcome(store, whole)
-    messages.close()
-
-
-def test_a_run_that_is_killed_in_a_step_that_never_ends_is_ended(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
-) -> None:
-    parent, messages = start(), Queue(settings.effective_broker_url)
-    # Nothing comes back to Python while L-BFGS searches along a line through all rows, for hours.
-    endless = changed(
-        optimizer={"type": "lbfgs", "iterations": 1000, "history": 1000},
-        network={"layers": [{"type": "dense", "units": 3000}, {"type": "dense", "units": 3000}] * 2
-                 + [{"type": "dense", "units": "auto"}]},
-        training={"batch_size": "all", "epochs": 1},
-    )  # fmt: skip
-    stuck, next_one = queue(store, wine, endless), queue(store, wine, SPEC)
-    messages.enqueue(stuck)
-    child = int(str(wait_for(store, stuck, lambda job: job.status == "running").worker).split("/")[-1])
-    time.sleep(4.0)  # by then it is in the first step, on a busy machine too
-    with store.begin() as session:
-        commands.give(session, stuck, "kill")
-    messages.enqueue(next_one)
-    assert wait_for(store, next_one, ended).status == "succeeded"
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
-    assert parent.is_running()
-    messages.close()
-
-
-def test_a_queued_job_without_a_message_is_found_and_a_cancelled_one_stops(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
-) -> None:
-    start()
-    endless = queue(store, wine, changed(training={"epochs": 1_000_000}))
-    behind = queue(store, wine, SPEC)
-    wait_for(store, endless, lambda job: job.step > 50)
-    with store.begin() as session:
-        commands.give(session, endless, "cancel")
-    assert wait_for(store, endless, ended).status == "cancelled"
-    assert wait_for(store, behind, ended).status == "succeeded"
-
-
 def test_every_slot_trains_a_job_that_suits_it_and_one_for_a_gpu_waits(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[..., psutil.Process]
+    store: Store, settings: Settings, wine: Dataset, start: Start
 ) -> None:
     """Two real workers without a GPU, one of them with two slots: three jobs at once, none that they cannot train."""
     messages = Queue(settings.effective_broker_url)
@@ -203,14 +125,18 @@ def test_every_slot_trains_a_job_that_suits_it_and_one_for_a_gpu_waits(
     messages.close()
 
 
-def test_a_worker_refuses_slots_that_it_cannot_have(sqlite_url: str, redis_url: str, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, database_url=sqlite_url, broker_url=redis_url)
-    for devices, why in (("cuda:99", "this machine has"), ("cpu,cuda:0", "slots of one kind")):
-        environment = settings.environment() | {"TRAINYARD_DEVICES": devices}
-        command = [sys.executable, "-m", "worker"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1
-        assert why in done.stderr and "Traceback" not in done.stderr
+def refused(environment: dict[str, str], log: Path) -> str:
+    """Return what a worker says that does not even begin."""
+    assert WarmProcess(WORKER, environment, log).wait(timeout=PATIENCE) == 1
+    said = log.read_text()
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(("devices", "why"), [("cuda:99", "this machine has"), ("cpu,cuda:0", "slots of one kind")])
+def test_a_worker_refuses_slots_that_it_cannot_have(devices: str, why: str, sqlite_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url=sqlite_url)
+    assert why in refused(settings.environment() | {"TRAINYARD_DEVICES": devices}, tmp_path / "worker.log")
 
 
 def test_slots_of_two_kinds_are_two_workers_and_one_command(
@@ -229,7 +155,7 @@ def test_slots_of_two_kinds_are_two_workers_and_one_command(
         assert alive(sqlite_store) == [(1, "cpu")]
         children = psutil.Process(both.pid).children(recursive=True)
         both.terminate()
-        both.communicate(timeout=30)
+        both.communicate(timeout=PATIENCE)
     assert not any(child.is_running() for child in children)
 
 
@@ -239,28 +165,21 @@ def alive(store: Store) -> list[tuple[int, str]]:
         return [(worker.slots, worker.device) for worker in workers.alive(session, 60)]
 
 
-def test_a_worker_refuses_a_database_that_is_not_its_own(
-    empty_database_url: str, redis_url: str, tmp_path: Path
-) -> None:
-    settings = Settings(home=tmp_path, database_url=empty_database_url, broker_url=redis_url)
-    command = [sys.executable, "-m", "worker"]
-    done = subprocess.run(command, env=settings.environment(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "trainyard migrate" in done.stderr and "Traceback" not in done.stderr
+def test_a_worker_refuses_a_database_that_is_not_its_own(empty_database_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url=empty_database_url)
+    assert "trainyard migrate" in refused(settings.environment(), tmp_path / "worker.log")
 
 
-def test_a_worker_alone_tells_webhooks_and_one_that_hangs_keeps_no_job_waiting(
-    store: Store, settings: Settings, wine: Dataset, start: Callable[[], psutil.Process]
+def test_a_worker_alone_finds_jobs_and_tells_webhooks_and_one_that_hangs_keeps_none_waiting(
+    store: Store, settings: Settings, wine: Dataset, start: Start
 ) -> None:
     followed = ["job.queued", "job.running", "job.succeeded"]
-    messages = Queue(settings.effective_broker_url)
     with receiving() as (receiver, url):
         for path in ("/hang", "/good"):
             with store.begin() as session:
                 webhooks.insert(session, url=url + path, events=followed, secret=new_secret(), job=None)
-        parent = start()
-        job_id = queue(store, wine, SPEC)
-        messages.enqueue(job_id)
+        worker = start()
+        job_id = queue(store, wine, SPEC)  # without a message
         assert wait_for(store, job_id, ended).status == "succeeded"
         deadline = time.monotonic() + PATIENCE
         while len(told := [m.json["type"] for m in receiver.messages if m.path == "/good"]) < 3:
@@ -268,6 +187,5 @@ def test_a_worker_alone_tells_webhooks_and_one_that_hangs_keeps_no_job_waiting(
             time.sleep(0.02)
         assert told == followed
         assert [m.json["type"] for m in receiver.messages if m.path == "/hang"] == ["job.queued"]
-        parent.terminate()  # while the one is still being waited for
-        assert parent.wait(timeout=settings.webhook_seconds) == 0
-    messages.close()
+        worker.terminate()  # while the one is still being waited for
+        assert worker.wait(timeout=PATIENCE) == 0

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from service.queue import Queue
+from service.settings import Settings
 
 COMMANDS = ("pause", "resume", "cancel", "kill", "retry")
 
@@ -84,22 +86,29 @@ def curve(api: Any, job: str) -> list[Any]:
     return [(p["split"], p["epoch"], p["step"], p["value"]) for p in points if p["split"] != "test"]
 
 
-def test_an_extended_job_is_as_if_it_had_been_that_long_from_the_start(own: Any, iris_csv: bytes) -> None:
-    dataset = own.upload(iris_csv)["id"]
-    short, long = (trained(own, dataset, training={"epochs": epochs}) for epochs in (3, 7))
-    answer = extend(own, short["id"], epochs=4)
+@pytest.fixture
+def fresh(settings: Settings, database_url: str, serving: Any) -> Iterator[Any]:
+    """A server of the test's own, once on each database."""
+    with serving(settings.model_copy(update={"database_url": database_url})) as api:
+        yield api
+
+
+def test_an_extended_job_is_as_if_it_had_been_that_long_from_the_start(fresh: Any, iris_csv: bytes) -> None:
+    dataset = fresh.upload(iris_csv)["id"]
+    short, long = (trained(fresh, dataset, training={"epochs": epochs}) for epochs in (3, 7))
+    answer = extend(fresh, short["id"], epochs=4)
     assert answer.status_code == 202
     job = answer.json()
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["parent"], job["spec"]["training"]["epochs"]) == (short["id"], 7)
     assert job["spec_sha256"] not in (short["spec_sha256"], long["spec_sha256"])
-    own.work(job["id"])
-    done = own.client.get(f"/v1/jobs/{job['id']}").json()
+    fresh.work(job["id"])
+    done = fresh.client.get(f"/v1/jobs/{job['id']}").json()
     assert done["status"] == "succeeded", done["error"]
     assert done["receipt"]["weights_sha256"] == long["receipt"]["weights_sha256"]
-    assert curve(own, job["id"]) == curve(own, long["id"])
-    assert own.client.get(f"/v1/jobs/{short['id']}").json() == short
-    told = [event["type"] for event in own.client.get(f"/v1/jobs/{job['id']}/events").json()["data"]]
+    assert curve(fresh, job["id"]) == curve(fresh, long["id"])
+    assert fresh.client.get(f"/v1/jobs/{short['id']}").json() == short
+    told = [event["type"] for event in fresh.client.get(f"/v1/jobs/{job['id']}/events").json()["data"]]
     assert told[:5] == ["queued", "extends", "claimed", "training", "resumed"]
 
 

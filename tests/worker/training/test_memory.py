@@ -13,7 +13,8 @@ from service.settings import Settings
 from service.store import jobs
 from service.store.engine import Store
 from service.store.tables import Dataset
-from tests.worker.runs import changed, queue
+from tests.worker.conftest import AtStep
+from tests.worker.runs import SPEC, attempt, changed, queue
 from worker.training.memory import ran_out, told_apart
 
 MEMORY = TrainingMemory(weights_bytes=1 << 20, beside_bytes=4 << 20, row_bytes=1 << 20, data_bytes=1 << 20)
@@ -57,6 +58,25 @@ def test_a_tensor_that_nobody_can_hold_is_recognised() -> None:
     assert (
         ran_out(MemoryError()) and not ran_out(RuntimeError("shapes cannot be multiplied")) and not ran_out(OSError())
     )
+
+
+def test_a_device_that_has_no_room_fails_the_job_with_the_estimate_and_leaves_the_worker_to_others(
+    sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+) -> None:
+    """What CUDA's allocator raises, in the middle of an epoch."""
+
+    def refuse() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    first, next_one = (queue(sqlite_store, wine, SPEC) for _ in range(2))
+    at_step(10, refuse)
+    job = attempt(sqlite_store, settings, first)
+    assert (job.status, job.error_code) == ("failed", "out_of_memory")
+    message = str(job.error_message)
+    assert "by estimate" in message and "for batches of 16 rows" in message and "Tried to allocate 20.00 MiB" in message
+    assert "Try a smaller" in message
+    at_step(-1, refuse)
+    assert attempt(sqlite_store, settings, next_one).status == "succeeded"
 
 
 def test_other_errors_pass() -> None:

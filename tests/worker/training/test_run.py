@@ -157,22 +157,23 @@ def test_a_corrupt_checkpoint_is_passed_over_and_said_so(
 
 
 def test_the_checkpoint_before_a_corrupt_one_is_gone_on_from(
-    sqlite_store: Store, settings: Settings, wine: Dataset, at_step: AtStep
+    store: Store, database_url: str, wine_csv: bytes, tmp_path: Path, at_step: AtStep
 ) -> None:
+    settings, wine = Settings(database_url=database_url), put(store, tmp_path / "wine.csv", wine_csv)
     spec = changed(training={"checkpoint_steps": 5})
-    whole = queue(sqlite_store, wine, spec)
-    attempt(sqlite_store, settings, whole)
-    broken = queue(sqlite_store, wine, spec)
+    whole = queue(store, wine, spec)
+    attempt(store, settings, whole)
+    broken = queue(store, wine, spec)
     at_step(38, draining.drain)
-    attempt(sqlite_store, settings, broken)
-    with sqlite_store.begin() as session:
+    attempt(store, settings, broken)
+    with store.begin() as session:
         last, before = [row for row in checkpoints.resumable(session, broken) if row.state][:2]
         session.get_one(Chunk, last.blob).data = b"rotten"
     draining.resume()
     at_step(-1, draining.drain)
-    attempt(sqlite_store, settings, broken)
-    assert outcome(sqlite_store, broken) == outcome(sqlite_store, whole)
-    with sqlite_store.read() as session:
+    attempt(store, settings, broken)
+    assert outcome(store, broken) == outcome(store, whole)
+    with store.read() as session:
         story = {event.type: event for event in events.since(session, broken)}
     assert story["resumed"].data == {"step": before.step} and 0 < before.step < last.step
     assert last.id in story["checkpoint_corrupt"].message
