@@ -146,16 +146,16 @@ def prepare(frame: Frame, columns: Sequence[ColumnProfile], spec: JobSpec) -> Tr
     data, task = spec.data, spec.loss.task
     if task != "regression":
         # The classes are the data set's, so they are there before the rows are divided, and can guide it.
-        target = TargetCodec.fit(data, task, columns, frame)
+        target = TargetCodec.fit(data, task, columns, [frame])
         y = target.encode(frame)
         parts = divide(spec, frame, y if task == "classification" else None)
     else:
         parts = divide(spec, frame)
-        target = TargetCodec.fit(data, task, columns, take(frame, parts.train))
+        target = TargetCodec.fit(data, task, columns, [take(frame, parts.train)])
         y = target.encode(frame)
     if task == "regression" and (why := spec.loss.refusal(y)):
         raise InvalidSpec([Problem("data.target", f"the target {why}", got=data.target)])
-    features = Features.fit(data, columns, take(frame, parts.train) if data.preprocessing else frame)
+    features = Features.fit(data, columns, [take(frame, parts.train)])
     return TrainingData(
         x=torch.from_numpy(_transformed(features, frame)),
         y=torch.from_numpy(y),

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from service.blocks.preprocessing import Preprocessing
-from service.blocks.scaling import pieces_of, statistics_of
-from service.data.frame import Column, Fact, Facts, Frame
+from service.blocks.statistics import by_element, pieces_of, statistics_of
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 
 MOST_PLACES = 200_000
 """Most elements of a tensor whose means are stored with the model."""
@@ -38,16 +38,10 @@ class ZeroCenter(Preprocessing):
         """Shapes stay; the values of the data set are no longer there."""
         return facts | {name: replace(facts[name], counts=None, vocabulary=None) for name in self.chosen(facts)}
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn the means."""
-        return {"columns": {name: self._means(name, frame[name]) for name in self.chosen(facts)}}
-
-    @staticmethod
-    def _means(name: str, column: Column) -> list[float]:
-        flat = Column(column.kind, column.values.reshape(len(column.values), -1))
-        found = statistics_of(name, flat)
-        means: list[float] = np.where(found.constant, found.low, found.mean).tolist()
-        return means
+        found = statistics_of(frames, self.chosen(facts), by_element)
+        return {"columns": {name: known.center.tolist() for name, known in found.items()}}
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Take the means away: number columns in float64, tensors to float32."""
@@ -88,7 +82,7 @@ class ImageMean(Preprocessing):
         """Shapes stay."""
         return facts | {name: replace(facts[name], vocabulary=None) for name in self.chosen(facts)}
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn nothing."""
         return {"columns": dict.fromkeys(self.chosen(facts))}
 

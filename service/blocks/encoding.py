@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from service.blocks.preprocessing import Preprocessing
-from service.data.frame import Column, Fact, Facts, Frame
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.errors import InvalidRows, Problem
 
 LARGEST_WIDTH = 1_000
@@ -47,7 +47,7 @@ class OneHot(Preprocessing):
             for name, width in widths.items()
         }
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Keep the values of the data set."""
         return {"columns": {name: self._codes(facts[name]) for name in self.chosen(facts)}}
 

@@ -2,7 +2,7 @@
 
 Which values a category column may have, and whether a column has missing values at all, are facts of
 the data set, known before any row is read; so is, therefore, the shape that a step gives. Beyond that,
-steps look at nothing but the training rows. The steps are in scaling, imputation and encoding.
+steps look at nothing but the training rows, frame by frame: a data set need not fit into memory.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from service.blocks.base import Block, OneOf
-from service.data.frame import Fact, Facts, Frame
+from service.data.frame import Fact, Facts, Frame, Frames
 from service.errors import Problem
 
 
@@ -51,8 +51,10 @@ class Preprocessing(Block):
         """Return the facts of the frame behind the step."""
         raise NotImplementedError
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Return what the step learns from the training rows, as JSON values: under `columns`, something for each.
+
+        It may go over the frames several times, and keeps none of them.
 
         Raises:
             service.errors.InvalidInput: A column has no values to learn from; the path is relative to the step.

@@ -1,7 +1,7 @@
 """Features: from columns as they were uploaded to the tensor a network takes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from service.data.facts import (
     shape_of,
     vocabulary_of,
 )
-from service.data.frame import Column, Frame
+from service.data.frame import Column, Frame, Frames
 from service.data.profile import ColumnProfile
 from service.data.rows import frame_of_rows
 from service.errors import InvalidInput, InvalidRows, InvalidSpec, Problem
@@ -43,8 +43,8 @@ class Features:
     """How many token ids there are, where the features are such."""
 
     @classmethod
-    def fit(cls, data: DataSpec, columns: Sequence[ColumnProfile], frame: Frame) -> Self:
-        """Fit every step to the training rows `frame`, each on what the steps before it give.
+    def fit(cls, data: DataSpec, columns: Sequence[ColumnProfile], frames: Frames) -> Self:
+        """Fit every step to the training rows, each on what the steps before it give.
 
         Raises:
             InvalidSpec: The columns cannot be made into numbers; the problem names column and step.
@@ -54,16 +54,16 @@ class Features:
         final, problems = planned(data, facts)
         if problems := problems + leftovers(final):
             raise InvalidSpec(problems)
-        fitted, frame = [], _laid_out(frame, [column.name for column in features], data.image_layout)
+        through = Through(frames, [column.name for column in features], data.image_layout)
         for i, step in enumerate(data.preprocessing):
             try:
-                state = step.fit(frame, facts)
+                state = step.fit(through, facts)
             except InvalidInput as error:
                 raise InvalidSpec(prefixed(error.problems, f"data.preprocessing[{i}]")) from error
-            frame, facts = step.apply(frame, state), step.plan(facts)
-            fitted.append((step, state))
+            through.steps.append((step, state))
+            facts = step.plan(facts)
         kept = tuple(map(_essence, features))
-        return cls(kept, data.image_layout, tuple(fitted), shape_of(facts), vocabulary_of(facts))
+        return cls(kept, data.image_layout, tuple(through.steps), shape_of(facts), vocabulary_of(facts))
 
     def transform(self, frame: Frame) -> NDArray[np.float32]:
         """Return what the network takes, float32 [rows, *input_shape]; images with their channels first.
@@ -113,6 +113,23 @@ class Features:
             tuple(value["input_shape"]),
             value.get("vocabulary"),
         )
+
+
+@dataclass
+class Through:
+    """Frames as they are behind the steps so far: each is made anew whenever they are gone over."""
+
+    frames: Frames
+    names: list[str]
+    layout: str
+    steps: list[tuple[Preprocessing, dict[str, Any]]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.frames:
+            made = _laid_out(frame, self.names, self.layout)
+            for step, state in self.steps:
+                made = step.apply(made, state)
+            yield made
 
 
 def _essence(column: ColumnProfile) -> ColumnProfile:
