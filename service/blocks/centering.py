@@ -1,10 +1,13 @@
 """Centring: what is left when a mean is taken away, that of every place or that of the row itself."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from service.blocks.preprocessing import Preprocessing
 from service.blocks.statistics import by_element, pieces_of, statistics_of
@@ -21,6 +24,7 @@ class ZeroCenter(Preprocessing):
     """
 
     type: Literal["zero_center"] = "zero_center"
+    waits = True
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -46,6 +50,11 @@ class ZeroCenter(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Take the means away: number columns in float64, tensors to float32."""
         return frame | {name: self._centred(frame[name], means) for name, means in state["columns"].items()}
+
+    def in_batch(self, fitted: Any, rank: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Take the means away on the device."""
+        mean = torch.tensor(fitted, dtype=torch.float64, device=device)
+        return lambda x: x.double().sub_(mean.view(x.shape[1:])).float()
 
     @staticmethod
     def _centred(column: Column, means: list[float]) -> Column:

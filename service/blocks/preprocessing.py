@@ -5,9 +5,12 @@ the data set, known before any row is read; so is, therefore, the shape that a s
 steps look at nothing but the training rows, frame by frame: a data set need not fit into memory.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from service.blocks.base import Block, OneOf
 from service.data.frame import Fact, Facts, Frame, Frames
@@ -20,6 +23,8 @@ class Preprocessing(Block):
     family = "preprocessing"
     fills: ClassVar[bool] = False
     """True when the step puts something in the place of missing values."""
+    waits: ClassVar[bool] = False
+    """True when the step can wait for the batch: `in_batch` does the same there, so that integers stay integers."""
 
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     """Columns the step works on; default: every column it suits."""
@@ -63,6 +68,13 @@ class Preprocessing(Block):
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Return the frame with the step applied; `state` is what `fit` returned."""
+        raise NotImplementedError
+
+    def in_batch(self, fitted: Any, rank: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Return what does to a batch of a tensor column on its device what `apply` does, to the bit.
+
+        `fitted` is what `fit` returned for the column. Shape: any [rows, ...] of `rank` axes stays; float32 comes out.
+        """
         raise NotImplementedError
 
 

@@ -1,10 +1,13 @@
 """Scaling: (x - shift) / scale for every number column, element of a vector, or channel of an image or sequence."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from service.blocks.preprocessing import Preprocessing
 from service.blocks.statistics import Floats, Statistics, pieces_of, statistics_of
@@ -14,6 +17,8 @@ from service.errors import InvalidInput, Problem
 
 class Scaling(Preprocessing):
     """A step that shifts and scales numbers; 0/1 codes and text stay as they are."""
+
+    waits = True
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -39,6 +44,14 @@ class Scaling(Preprocessing):
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Scale: number columns in float64, tensors to float32."""
         return frame | {name: _scaled(frame[name], **fitted) for name, fitted in state["columns"].items()}
+
+    def in_batch(self, fitted: Any, rank: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Scale on the device."""
+        places = (-1, *[1] * (rank - 2))
+        shift, scale = (
+            torch.tensor(fitted[name], dtype=torch.float64, device=device).view(places) for name in ("shift", "scale")
+        )
+        return lambda x: x.double().sub_(shift).div_(scale).float()
 
 
 class Standardize(Scaling):
@@ -104,6 +117,8 @@ def _scaled(column: Column, shift: list[float], scale: list[float]) -> Column:
     places = (-1, *[1] * (values.ndim - 2))
     shifts, scales = np.array(shift).reshape(places), np.array(scale).reshape(places)
     scaled = np.empty(values.shape, np.float32)
-    for piece in pieces_of(values):
-        scaled[piece] = (values[piece] - shifts) / scales
+    # What float32 cannot hold becomes infinite, and is refused by name where all columns are done.
+    with np.errstate(over="ignore"):
+        for piece in pieces_of(values):
+            scaled[piece] = (values[piece] - shifts) / scales
     return Column("tensor", scaled, column.indicator)

@@ -71,7 +71,7 @@ class Features:
         Raises:
             InvalidRows: A value is unknown to a step, or not finite; paths are `rows[i].COLUMN`.
         """
-        frame = _laid_out(frame, self._names, self.layout)
+        frame = laid_out(frame, self._names, self.layout)
         for step, state in self.steps:
             frame = step.apply(frame, state)
         return _joined(frame)
@@ -126,7 +126,7 @@ class Through:
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self.frames:
-            made = _laid_out(frame, self.names, self.layout)
+            made = laid_out(frame, self.names, self.layout)
             for step, state in self.steps:
                 made = step.apply(made, state)
             yield made
@@ -137,7 +137,8 @@ def _essence(column: ColumnProfile) -> ColumnProfile:
     return ColumnProfile(name=column.name, type=column.type, shape=column.shape, dtype=column.dtype)
 
 
-def _laid_out(frame: Frame, names: list[str], layout: str) -> Frame:
+def laid_out(frame: Frame, names: Sequence[str], layout: str) -> Frame:
+    """Return the columns `names` of a frame, tensors with their channels first."""
     return {name: _channels_first(frame[name], layout) for name in names}
 
 

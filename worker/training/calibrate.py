@@ -1,6 +1,7 @@
 """Calibration at the end of a run: the network's samples on validation rows, as predictions draw them."""
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 from torch import Tensor
@@ -10,13 +11,15 @@ from service.randomness import permutation
 from service.spec import JobSpec
 from service.uncertainty.calibration import Calibration, calibrate
 from service.uncertainty.monte_carlo import MonteCarlo
-from worker.data import TrainingData
+from worker.rows import TrainingData
 
 SAMPLES, SEED = 50, 0
 """Those of a request that names neither: for it, what conformal sets promise holds to the letter."""
 MOST_ROWS = 4_096
 MOST_VALUES = 4_000_000
 """Rows x samples x outputs; of more validation rows so many are drawn."""
+INPUT_BYTES = 64 * 1024 * 1024
+"""What the rows that are predicted at the same time may take."""
 
 
 def calibration_of(
@@ -31,9 +34,13 @@ def calibration_of(
     monte_carlo = MonteCarlo(network)
     samples = SAMPLES if monte_carlo.stochastic_layers else 0
     most = max(1, min(MOST_ROWS, MOST_VALUES // (max(samples, 1) * data.outputs)))
-    rows = _some(data.validation.cpu(), most, spec.training.seed).to(data.x.device)
-    outputs = _outputs(monte_carlo, data.x[rows], samples, tile_bytes, between)
-    return calibrate(spec.loss, data.target, outputs, data.y[rows].cpu(), samples, SEED)
+    rows = _some(data.validation.cpu(), most, spec.training.seed)
+    found = [
+        (_outputs(monte_carlo, batch.x, samples, tile_bytes, between), batch.y.cpu())
+        for batch in data.pieces(rows.to(data.train.device), max(1, INPUT_BYTES // (4 * prod(data.input_shape))))
+    ]
+    outputs, y = (torch.cat(parts, dim=dim) for parts, dim in zip(zip(*found, strict=True), (1, 0), strict=True))
+    return calibrate(spec.loss, data.target, outputs, y, samples, SEED)
 
 
 def _some(rows: Tensor, most: int, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from service.blocks.losses import Loss
 from service.blocks.noise import StepNoise
 from service.network import Network
 from service.spec import JobSpec
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.augment import losses_of_rows
 from worker.training.recorded import Noisy, Recorded, Results
 

@@ -9,15 +9,12 @@ from service.blocks.schedules import Horizon
 from service.errors import (
     CorruptBlob,
     DatasetGone,
-    InvalidSpec,
     NonFiniteLoss,
     NotFound,
-    Problem,
     TimeLimit,
 )
 from service.memory import size_in_words, training_memory
 from service.network import build_network, materialize, save_weights
-from service.network.tokens import foreign_token
 from service.settings import Settings
 from service.spec import JobSpec
 from service.store import datasets, events, jobs, models
@@ -25,9 +22,10 @@ from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
 from service.summary import summarize
-from worker.data import TrainingData, load
+from worker.data import load
 from worker.device import choose_device, device_name, use_threads
 from worker.lease import Lease
+from worker.rows import TrainingData
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
 from worker.training.calibrate import calibration_of
@@ -40,6 +38,7 @@ from worker.training.recorder import Recorder
 from worker.training.start import start_from_sources
 from worker.training.step import Step
 from worker.training.tally import Units
+from worker.training.tokens import check_tokens
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +105,7 @@ class Run:
         spec, data = self.spec, self.data
         shape, limit = data.input_shape, self.settings.max_parameters
         network = build_network(spec.network, spec.regularization, shape, data.outputs, limit, data.vocabulary)
-        if (found := foreign_token(network, data.x)) is not None:
-            row, value, tokens = found
-            message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
-            raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
+        check_tokens(network, data)
         batches = Batches(data, spec.training, network.has_batch_norm)
         use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
         self.memory = training_memory(network, spec, len(data.x))
@@ -130,7 +126,7 @@ class Run:
             events.add(session, self.job.id, "training", message, attempt=self.job.attempt, data=data)
 
     def _pretrain(self) -> None:
-        loop, x = self.loop, self.data.x[self.data.train]
+        loop, x = self.loop, self.data.rows(self.data.train).x
         for found in pretrain(self.spec, loop.network, x, loop.batches.rows_of_batch, loop.pretrained, loop.check_wish):
             loop.pretrained += 1
             self._checkpoint()

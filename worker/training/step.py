@@ -10,7 +10,7 @@ from service.network import Network
 from service.network.learning import Learning
 from service.randomness import generator
 from service.spec import JobSpec
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.augment import Augment
 from worker.training.clipping import clipping
 from worker.training.gradient import Gradient, Pass
