@@ -25,6 +25,7 @@ TrainyardError                      500 internal_error
     |-- NonFiniteLoss               non_finite_loss
     |-- OutOfMemory                 out_of_memory
     |-- DatasetGone                 dataset_gone
+    |-- CacheFailed                 cache_failed
     |-- WeightsGone                 weights_gone
     `-- AttemptsExhausted           attempts_exhausted
 """
@@ -230,6 +231,12 @@ class DatasetGone(TrainingFailed):
     """The data set of this job no longer exists or cannot be read."""
 
     code = "dataset_gone"
+
+
+class CacheFailed(TrainingFailed):
+    """The worker's disk cannot keep the data of this job."""
+
+    code = "cache_failed"
 
 
 class WeightsGone(TrainingFailed):

@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,12 +27,13 @@ __all__ = ["Batch", "TrainingData", "columns_of", "load", "prepare", "used_colum
 
 HELD_BYTES = 32 * 1024 * 1024
 """What is held of a data set in the form in which it is read; a larger one is read again for every step that learns."""
-Scratch = Callable[[int], Any]
+Between = Callable[[], None]
+Scratch = Callable[[int], AbstractContextManager[IO[bytes]]]
 """Opens a file for so many bytes, which is gone in the end."""
 
 
-def load(store: Store, dataset: Dataset, spec: JobSpec) -> TrainingData:
-    """Read a data set from the store into memory, prepared as the job asks.
+def load(store: Store, dataset: Dataset, spec: JobSpec, between: Between = lambda: None) -> TrainingData:
+    """Read a data set from the store into memory, prepared as the job asks; `between` is called now and then.
 
     Raises:
         NotFound: The bytes are no longer there.
@@ -40,7 +41,7 @@ def load(store: Store, dataset: Dataset, spec: JobSpec) -> TrainingData:
         InvalidSpec: The rows do not fit the spec; the problem names the column.
     """
     used = used_columns(spec.data, columns_of(dataset))
-    with stored(store, dataset, spec, temporary) as source:
+    with stored(store, dataset, spec, temporary, between) as source:
         return in_memory(prepared(source, used, spec, InMemory()), used)
 
 
@@ -103,8 +104,10 @@ def temporary(size: int) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def stored(store: Store, dataset: Dataset, spec: JobSpec, scratch: Scratch) -> Iterator[Source]:
-    """Open the columns that a job uses, to be read frame by frame.
+def stored(
+    store: Store, dataset: Dataset, spec: JobSpec, scratch: Scratch, between: Between = lambda: None
+) -> Iterator[Source]:
+    """Open the columns that a job uses, to be read frame by frame; `between` is called between frames.
 
     Small data sets are read once. Of others a copy of the stored file stands in `scratch` meanwhile.
     """
@@ -115,14 +118,19 @@ def stored(store: Store, dataset: Dataset, spec: JobSpec, scratch: Scratch) -> I
     rows = max(1, min(MOST_ROWS, FRAME_BYTES // row_bytes))
 
     def read(source: Any, wanted: Sequence[str]) -> Iterator[Frame]:
-        return read_batches(source, dataset.format, columns, [used[name] for name in wanted], rows)
+        for frame in read_batches(source, dataset.format, columns, [used[name] for name in wanted], rows):
+            between()
+            yield frame
 
     if dataset.rows * row_bytes <= HELD_BYTES:
         frames = list(read(read_blob(store, dataset.sha256), list(used)))
         yield Source(dataset.rows, lambda wanted: ({name: frame[name] for name in wanted} for frame in frames))
         return
     with scratch(dataset.size) as file:
-        file.writelines(read_blob(store, dataset.sha256))
+        for piece in read_blob(store, dataset.sha256):
+            between()
+            file.write(piece)
+        file.truncate()
         file.flush()
         yield Source(dataset.rows, lambda wanted: read(Path(file.name), wanted))
 

@@ -10,11 +10,10 @@ from torch import Tensor
 from service.blocks.base import Shape
 from service.data.holding import Holding, InBatch
 from service.data.pipeline import Features, TargetCodec
+from service.memory import WINDOW_BYTES
 from worker.ahead import ahead
-from worker.mapping import Mapped
+from worker.cache.mapped import Mapped
 
-WINDOW_BYTES = 32 * 1024 * 1024
-"""What is put into the order of the epoch in one go; batches are looks at it."""
 CPU = torch.device("cpu")
 
 Rows = Tensor | Mapped

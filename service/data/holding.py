@@ -4,6 +4,7 @@ Images of bytes stay bytes until the batch: they take a quarter of the room, in 
 can wait are applied to the batch on its device. Everything else is float32, with every step applied.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,16 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.blocks.base import Shape
 from service.blocks.preprocessing import Preprocessing
+from service.data.checks import target_of
 from service.data.facts import features_of
 from service.data.features import Features, laid_out
 from service.data.frame import Column, Frame
 from service.data.profile import ColumnProfile
-from service.spec import DataSpec
+from service.memory import FLOAT_BYTES, DataSize
+from service.spec import DataSpec, JobSpec
 
 SMALL = ("uint8", "int8", "int16")
 """Elements that take less room than float32, which holds each of them exactly."""
 
+CLASS_BYTES = 8
 InBatch = Callable[[Tensor], Tensor]
 
 
@@ -34,6 +39,18 @@ def _dtype(features: Sequence[ColumnProfile], steps: Sequence[Preprocessing]) ->
     alone = features[0] if len(features) == 1 and features[0].type == "tensor" else None
     waits = alone is not None and alone.dtype in SMALL and all(step.waits for step in steps)
     return np.dtype(alone.dtype if alone is not None and waits else np.float32)
+
+
+def size_of(spec: JobSpec, columns: Sequence[ColumnProfile], shape: Shape, rows: int) -> DataSize:
+    """Return how large a data set with these columns is for a job, whose network sees rows of a shape.
+
+    Raises:
+        InvalidSpec: The target columns do not suit the loss.
+    """
+    numbers, target = math.prod(shape), target_of(spec, columns)
+    target_bytes = CLASS_BYTES if target.classes else FLOAT_BYTES * target.columns
+    row_bytes = numbers * held_dtype(spec.data, columns).itemsize + target_bytes
+    return DataSize(rows, row_bytes, numbers * FLOAT_BYTES if spec.pretrain else 0)
 
 
 class Holding:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from service.randomness import permutation
 from service.spec import TrainingSpec
 from worker.rows import Batch, TrainingData
@@ -24,6 +26,8 @@ class Batches:
 
     def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the steps of an epoch from number `first` on."""
-        data = self._data
-        order = permutation(len(data.train), self._seed, "order", epoch).to(data.train.device)
-        yield from data.pieces(data.train[order[: self._rows]], self._rows_of_step, first)
+        yield from self._data.pieces(self._order(epoch), self._rows_of_step, first)
+
+    def _order(self, epoch: int) -> Tensor:
+        train = self._data.train
+        return train[permutation(len(train), self._seed, "order", epoch)[: self._rows].to(train.device)]

@@ -6,30 +6,23 @@ import time
 import torch
 
 from service.blocks.schedules import Horizon
-from service.errors import (
-    CorruptBlob,
-    DatasetGone,
-    NonFiniteLoss,
-    NotFound,
-    TimeLimit,
-)
-from service.memory import size_in_words, training_memory
-from service.network import build_network, materialize, save_weights
+from service.errors import NonFiniteLoss, TimeLimit
+from service.memory import size_in_words
+from service.network import materialize, save_weights
 from service.settings import Settings
 from service.spec import JobSpec
-from service.store import datasets, events, jobs, models
+from service.store import events, jobs, models
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
 from service.summary import summarize
-from worker.data import load
 from worker.device import choose_device, device_name, use_threads
-from worker.lease import Lease
-from worker.rows import TrainingData
+from worker.lease import Lease, LeaseLost
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
 from worker.training.calibrate import calibration_of
 from worker.training.checkpoints import Checkpoints
+from worker.training.given import given
 from worker.training.loop import Interrupted, Loop
 from worker.training.memory import told_apart
 from worker.training.pretrain import pretrain
@@ -52,7 +45,8 @@ class Run:
         self.spec = JobSpec.model_validate(job.spec)
         self.device = choose_device(self.spec.training.device, slot)
         with told_apart(None, 0):
-            self.data = self._load()
+            self.given = given(store, settings, job, self.spec, self.device, self._check_wish)
+        self.data, self.memory = self.given.data, self.given.memory
         self.loop = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
 
@@ -93,22 +87,18 @@ class Run:
             done = f"{self.loop.epoch} of {self.spec.training.epochs} epochs are done"
             raise TimeLimit(f"The attempt took longer than training.max_seconds, {limit:g} s; {done}. Retry goes on.")
 
-    def _load(self) -> TrainingData:
-        try:
-            with self.store.read() as session:
-                dataset = datasets.get(session, self.job.dataset)
-            return load(self.store, dataset, self.spec).to(self.device)
-        except (NotFound, CorruptBlob) as error:
-            raise DatasetGone(f"The data set {self.job.dataset} cannot be read: {error}") from error
+    def _check_wish(self) -> None:
+        wish = self.lease.wish
+        if wish == "fenced":
+            raise LeaseLost(self.job.id)
+        if wish is not None:
+            raise Interrupted(wish)
 
     def _loop(self) -> Loop:
-        spec, data = self.spec, self.data
-        shape, limit = data.input_shape, self.settings.max_parameters
-        network = build_network(spec.network, spec.regularization, shape, data.outputs, limit, data.vocabulary)
+        spec, data, network = self.spec, self.data, self.given.network
         check_tokens(network, data)
         batches = Batches(data, spec.training, network.has_batch_norm)
         use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
-        self.memory = training_memory(network, spec, len(data.x))
         self._tell_of_the_start(batches.rows_of_batch)
         with told_apart(self.memory, batches.rows_of_batch):
             network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
@@ -121,8 +111,11 @@ class Run:
         size, where = self.memory.of(rows), device_name(self.device)
         trained, kept = len(self.data.train), len(self.data.validation)
         message = f"Training on {where} with {trained:,} rows, {kept:,} to validate; about {size_in_words(size)}."
+        if self.data.streamed:
+            message += f" Data are streamed from the disk, {size_in_words(self.memory.disk_bytes)}."
         with self.lease.write() as session:
             data = {"device": where, "rows": trained, "validation_rows": kept, "memory_bytes": size}
+            data |= {"data": self.given.place, "data_bytes": self.given.size}
             events.add(session, self.job.id, "training", message, attempt=self.job.attempt, data=data)
 
     def _pretrain(self) -> None:
