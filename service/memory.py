@@ -14,7 +14,7 @@ from service.spec import JobSpec
 
 FLOAT_BYTES = 4
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-WINDOW_BYTES = 32 * MIB
+WINDOW_BYTES = 8 * MIB
 """Rows that are put into the order of the epoch at one time; batches are looks at them."""
 WINDOWS_AHEAD = 3
 """So many there are of rows from a file: those in use, those that come next, and what is left of the last."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.data.frame import Frame, Frames, rows_of, take
 from service.data.text import joined
 
-FRAME_BYTES = 8 * 1024 * 1024
+FRAME_BYTES = 4 * 1024 * 1024
 """What a frame takes, about; steps of preprocessing hold it a few times."""
 MOST_ROWS = 65_536
 CELL_BYTES = 8

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.data.frame import Column, Frames
 from service.errors import InvalidInput, Problem
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 """Elements that are converted at one time, so that a data set of images is never held in float64."""
 
 Floats = NDArray[np.float64]

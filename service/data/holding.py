@@ -15,6 +15,7 @@ from torch import Tensor
 
 from service.blocks.base import Shape
 from service.blocks.preprocessing import Preprocessing
+from service.blocks.statistics import PIECE
 from service.data.checks import target_of
 from service.data.facts import features_of
 from service.data.features import Features, laid_out
@@ -102,6 +103,16 @@ class _Steps:
         self._steps = steps
 
     def __call__(self, x: Tensor) -> Tensor:
+        # What is between the steps is float64: on a processor it stays in the cache, piece by piece.
+        size = max(1, PIECE * len(x) // max(1, x.numel()))
+        if x.device.type != "cpu" or len(x) <= size:
+            return self._run(x)
+        done = torch.empty(x.shape, dtype=torch.float32)
+        for start in range(0, len(x), size):
+            done[start : start + size] = self._run(x[start : start + size])
+        return done
+
+    def _run(self, x: Tensor) -> Tensor:
         for step in self._steps:
             x = step(x)
         return x.float()

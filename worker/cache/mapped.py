@@ -1,5 +1,6 @@
 """Rows of a file that is mapped into memory: gathered by number, never held."""
 
+import math
 import mmap
 from typing import Any
 
@@ -36,10 +37,16 @@ class Mapped:
         """Return the rows at `index`, [len(index), ...], in memory of their own; `pinned`: for a GPU to read from."""
         rows = index.numpy()
         self._announce(rows)
-        found = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype, pin_memory=pinned)
+        shape = (len(rows), *self.shape[1:])
+        found = torch.empty(shape, dtype=self.dtype, pin_memory=True) if pinned else self._room(shape)
         # Out of range cannot be; asking numpy to look would have it gather into memory of its own first.
         np.take(self.values, rows, axis=0, out=found.numpy(), mode="clip")
         return found
+
+    def _room(self, shape: tuple[int, ...]) -> Tensor:
+        """Return memory that goes back to the system when it is let go, which that of the allocator may not do."""
+        size = max(1, shape[0] * self.row_bytes)
+        return torch.frombuffer(mmap.mmap(-1, size), dtype=self.dtype)[: math.prod(shape)].view(shape)
 
     def _announce(self, rows: Index) -> None:
         """Have the system read the pages of these rows."""

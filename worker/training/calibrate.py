@@ -18,7 +18,7 @@ SAMPLES, SEED = 50, 0
 MOST_ROWS = 4_096
 MOST_VALUES = 4_000_000
 """Rows x samples x outputs; of more validation rows so many are drawn."""
-INPUT_BYTES = 64 * 1024 * 1024
+INPUT_BYTES = 8 * 1024 * 1024
 """What the rows that are predicted at the same time may take."""
 
 

@@ -11,7 +11,7 @@ from worker.rows import Batch
 from worker.training.tally import Tally
 
 MOST_ROWS = 1024
-ROOM = 64 * 1024 * 1024
+ROOM = 16 * 1024 * 1024
 """Bytes that the inputs and outputs of the widest layer may take."""
 
 

@@ -119,6 +119,8 @@ class Run:
             events.add(session, self.job.id, "training", message, attempt=self.job.attempt, data=data)
 
     def _pretrain(self) -> None:
+        if self.spec.pretrain is None:
+            return
         loop, x = self.loop, self.data.rows(self.data.train).x
         for found in pretrain(self.spec, loop.network, x, loop.batches.rows_of_batch, loop.pretrained, loop.check_wish):
             loop.pretrained += 1
