@@ -62,15 +62,53 @@ class Statistics:
     def _add(self, piece: Floats) -> None:
         known = ~np.isnan(piece)
         count = known.sum((0, 2))
-        mean = np.where(known, piece, 0.0).sum((0, 2)) / np.maximum(count, 1)
-        squares = (np.where(known, piece - mean[:, None], 0.0) ** 2).sum((0, 2))
+        if known.all():
+            # What is mostly so is quicker without asking each number.
+            mean = piece.sum((0, 2)) / count
+            squares = np.square(piece - mean[:, None]).sum((0, 2))
+            low, high = piece.min((0, 2)), piece.max((0, 2))
+        else:
+            mean = np.where(known, piece, 0.0).sum((0, 2)) / np.maximum(count, 1)
+            squares = (np.where(known, piece - mean[:, None], 0.0) ** 2).sum((0, 2))
+            low, high = np.where(known, piece, np.inf).min((0, 2)), np.where(known, piece, -np.inf).max((0, 2))
         total = self.count + count
         step = np.where(count > 0, mean - self.mean, 0.0)
         self.squares += squares + step**2 * (self.count * count / np.maximum(total, 1))
         self.mean += step * (count / np.maximum(total, 1))
         self.count = total
-        self.low = np.minimum(self.low, np.where(known, piece, np.inf).min((0, 2)))
-        self.high = np.maximum(self.high, np.where(known, piece, -np.inf).max((0, 2)))
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+
+    def result(self) -> "Statistics":
+        """Return the statistics."""
+        return self
+
+
+class WholeStatistics:
+    """The same of small whole numbers: their sums are exact, and quicker."""
+
+    def __init__(self, channels: int) -> None:
+        self._count = 0
+        self._sums, self._squares = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+        far = np.full(channels, np.inf)
+        self._low, self._high = far, -far
+
+    def add(self, values: NDArray[np.generic]) -> None:
+        """Take in values [rows, channels, places], piece by piece."""
+        self._count += values.shape[0] * values.shape[2]
+        for piece in pieces_of(values):
+            # Of so few small numbers float64 has every sum.
+            numbers = values[piece].astype(np.float64)
+            self._sums += numbers.sum((0, 2)).astype(np.int64)
+            self._squares += np.square(numbers, out=numbers).sum((0, 2)).astype(np.int64)
+        self._low = np.minimum(self._low, values.min((0, 2)))
+        self._high = np.maximum(self._high, values.max((0, 2)))
+
+    def result(self) -> Statistics:
+        """Return the statistics."""
+        count, sums = self._count, self._sums.tolist()
+        squares = [(count * q - s * s) / count for q, s in zip(self._squares.tolist(), sums, strict=True)]
+        mean = np.array([s / count for s in sums])
+        return Statistics(np.full(len(sums), float(count)), mean, np.array(squares), self._low, self._high)
 
 
 def pieces_of(values: NDArray[np.generic]) -> Iterator[slice]:
@@ -96,18 +134,21 @@ def statistics_of(frames: Frames, names: Sequence[str], shaped: Shaped = by_chan
     Raises:
         InvalidInput: A column has no values, or infinite ones.
     """
-    found: dict[str, Statistics] = {}
+    running: dict[str, Statistics | WholeStatistics] = {}
     for frame in frames if names else ():
         for name in names:
             values = shaped(frame[name])
-            found.setdefault(name, Statistics.empty(values.shape[1])).add(values)
-    for name in names:
-        _check(name, found.get(name))
-    return found
+            if name not in running:
+                small = values.dtype.kind in "iu" and values.dtype.itemsize <= 2
+                running[name] = (WholeStatistics if small else Statistics.empty)(values.shape[1])
+            running[name].add(values)
+    found = {name: running[name].result() if name in running else None for name in names}
+    return {name: _checked(name, known) for name, known in found.items()}
 
 
-def _check(name: str, found: Statistics | None) -> None:
+def _checked(name: str, found: Statistics | None) -> Statistics:
     if found is None or not found.count.all():
         raise InvalidInput([Problem("", f"column {name!r} has no values in the training rows", got=name)])
     if not (np.isfinite(found.low).all() and np.isfinite(found.high).all()):
         raise InvalidInput([Problem("", f"column {name!r} holds infinite values", got=name)])
+    return found

@@ -8,6 +8,7 @@ import torch
 
 from service.network import Network
 from worker.rows import Batch
+from worker.training.layout import laid_out
 from worker.training.tally import Tally
 
 MOST_ROWS = 1024
@@ -29,7 +30,7 @@ def evaluate(
     with torch.inference_mode():
         for batch in batches:
             between()
-            output = network(batch.x)
+            output = network(laid_out(network, batch.x))
             tally.add(output, batch.y)
             loss = tally.measure.loss.per_row(output, batch.y).double()
             mean = loss.mean() if batch.weight is None else (loss * batch.weight).mean()

