@@ -97,7 +97,8 @@ def seconds(run: Callable[[], object]) -> float:
 
 def contestants(case: Case, data: TrainingData) -> dict[str, Train]:
     """Return the peers that are installed, by name."""
-    x, y = data.x, data.y
+    whole = data.rows(torch.arange(len(data.x)))
+    x, y = whole.x, whole.y
     keras, lightning = keras_fit(case, x, y), lightning_fit(case, x, y)
     found = {LOOP: torch_loop(case, x, y)}
     if keras is not None:

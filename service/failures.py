@@ -5,6 +5,7 @@ TrainingFailed
 |-- OutOfMemory                 out_of_memory
 |-- TimeLimit                   time_limit
 |-- DatasetGone                 dataset_gone
+|-- CacheFailed                 cache_failed
 |-- WeightsGone                 weights_gone
 `-- AttemptsExhausted           attempts_exhausted
 """
@@ -40,6 +41,12 @@ class DatasetGone(TrainingFailed):
     """The data set of this job no longer exists or cannot be read."""
 
     code = "dataset_gone"
+
+
+class CacheFailed(TrainingFailed):
+    """The worker's disk cannot keep the data of this job."""
+
+    code = "cache_failed"
 
 
 class WeightsGone(TrainingFailed):

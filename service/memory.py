@@ -1,7 +1,7 @@
 """How much memory training takes: what autograd keeps, found by running the network on the meta device."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,12 +11,62 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from service.blocks.noise import StochasticModule
 from service.errors import Problem
 from service.network import META, PROBE_ROWS, Network
+from service.settings import Settings
 from service.spec import JobSpec
 
 FLOAT_BYTES = 4
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 """The precisions in which the forward pass computes with numbers of 16 bits, and their types."""
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+WINDOW_BYTES = 8 * MIB
+"""Rows that are put into the order of the epoch at one time; batches are looks at them."""
+WINDOWS_AHEAD = 3
+"""So many there are of rows from a file: those in use, those that come next, and what is left of the last."""
+BESIDE_A_ROW = 28
+"""Bytes in memory for each row wherever it is itself: its part, its place in the epoch, and what it counts."""
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How large a data set is for a job."""
+
+    rows: int
+    row_bytes: int
+    """What is held of the features of a row, and of its target."""
+    at_once_bytes: int = 0
+    """What a row takes besides, where the job needs all of them at once, as numbers: they are not streamed then."""
+
+    @property
+    def bytes(self) -> int:
+        """All rows."""
+        return self.rows * self.row_bytes
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of memory with all rows there."""
+        return self.bytes + self.rows * (BESIDE_A_ROW + self.at_once_bytes) + min(self.bytes, WINDOW_BYTES)
+
+    @property
+    def streamed(self) -> int:
+        """Bytes of memory with the rows in a file."""
+        return self.rows * BESIDE_A_ROW + WINDOWS_AHEAD * WINDOW_BYTES
+
+
+NO_DATA = DataSize(0, 0)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a job may take: bytes of memory in all, of those for data, and of the cache on the disk."""
+
+    memory: int
+    data: int
+    cache: int
+
+
+def room_of(settings: Settings) -> Room:
+    """Return what the settings let a job take."""
+    return Room(settings.memory_of_a_job, settings.data_in_memory, settings.cache_bytes)
 
 
 @dataclass(frozen=True)
@@ -30,7 +80,9 @@ class TrainingMemory:
     row_bytes: int
     """What one row of a batch takes, forward and backward."""
     data_bytes: int = 0
-    """The data set as tensors."""
+    """What there is of the data set in memory."""
+    disk_bytes: int = 0
+    """The rows on the disk, from where they are streamed; 0: they are in memory."""
 
     def of(self, rows: int) -> int:
         """Return the bytes of training with batches of so many rows."""
@@ -40,8 +92,13 @@ class TrainingMemory:
         """Return the largest batch that fits into `limit` bytes; 0 where none does."""
         return max(0, limit - self.of(0)) // max(1, self.row_bytes)
 
-    def problem(self, spec: JobSpec, rows: int, limit: int) -> Problem | None:
-        """Return what is wrong with training batches of so many rows in `limit` bytes; None where they fit."""
+    def problem(self, spec: JobSpec, rows: int, room: Room) -> Problem | None:
+        """Return what is wrong with training batches of so many rows in this room; None where they fit."""
+        if self.disk_bytes > room.cache:
+            needs = f"the data are too large for memory, and take {size_in_words(self.disk_bytes)} of the disk"
+            message = f"{needs}, of which this server allows {size_in_words(room.cache)}"
+            return Problem("data.dataset", message, self.disk_bytes, f"at most {room.cache:,}")
+        limit = room.memory
         if self.of(rows) <= limit:
             return None
         needs = f"needs about {size_in_words(self.of(rows))} of memory, and this server allows {size_in_words(limit)}"
@@ -54,15 +111,30 @@ class TrainingMemory:
         return Problem("network", message, self.of(1), f"at most {limit:,}")
 
 
-def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingMemory:
-    """Return what training a network, as `build_network` returned it, takes; `rows` are those of the data set.
+def rows_of_batch(spec: JobSpec, rows: int) -> int:
+    """Return the rows of a batch of a data set of so many; no batch is larger than the data."""
+    training = spec.data.split.training_rows(rows)
+    batch = spec.training.rows_of_batch(training)
+    return min(batch, training) if rows else batch
+
+
+def job_memory(network: Network, spec: JobSpec, data: DataSize, batch: int, room: Room) -> TrainingMemory:
+    """Return what a job takes whose data are in memory where there is room for them, and streamed otherwise."""
+    held = training_memory(network, spec, data.in_memory)
+    fits = data.in_memory <= room.data and held.of(batch) <= room.memory
+    if fits or data.at_once_bytes or data.streamed >= data.in_memory:
+        return held
+    return replace(held, data_bytes=data.streamed, disk_bytes=data.bytes)
+
+
+def training_memory(network: Network, spec: JobSpec, data_bytes: int = 0) -> TrainingMemory:
+    """Return what training a network, as `build_network` returned it, takes beside data of so many bytes.
 
     The precision "auto" counts as float32, which takes more.
     """
     half = HALVES.get(spec.training.precision)
     averages = int(spec.training.averaging is not None)
     best = int(spec.regularization.early_stopping is not None)
-    row = network.records[0].input_shape
     weights = sum(parameter.numel() for parameter in network.parameters()) * FLOAT_BYTES
     learning = sum(p.numel() for n, p in network.named_parameters() if network.learning[n].since is not None)
     # A checkpoint holds weights and state once more. What never learns has neither gradient nor state.
@@ -72,7 +144,7 @@ def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingM
         # In half precision the forward pass has copies of the weights that take half of their bytes.
         beside_bytes=weights * (1 + best) + learning * FLOAT_BYTES * copies + weights // 2 * (half is not None),
         row_bytes=_row_bytes(network, half),
-        data_bytes=rows * torch.Size(row).numel() * FLOAT_BYTES,
+        data_bytes=data_bytes,
     )
 
 

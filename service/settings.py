@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.devices import SLOTS_PATTERN, read_slots
+from service.machine import available_memory
 from service.submitters import SUBMITTER_PATTERN
 
 MIB = 1024 * 1024
@@ -41,6 +42,18 @@ class Settings(BaseSettings):
     max_parameters: int = Field(1_000_000_000, gt=0, description="Most parameters of a network.")
     max_training_bytes: int = Field(
         0, ge=0, description="Most memory that training may take, by estimate; 0: what this machine has."
+    )
+    max_data_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most memory that the data of a job may take; larger data are streamed from the cache. 0: half of "
+        "what MAX_TRAINING_BYTES allows, or the machine has for each slot.",
+    )
+    cache: Path | None = Field(
+        None, description="Folder for data that are too large for memory; unset: `cache` in `home`. One a machine."
+    )
+    cache_bytes: int = Field(
+        65536 * MIB, gt=0, description="Most bytes in CACHE; what was used longest ago goes when there is no room."
     )
     max_predict_rows: int = Field(100_000, gt=0, description="Most rows in one predict request.")
     max_mc_samples: int = Field(100_000, gt=0, description="Most Monte-Carlo samples a row.")
@@ -144,10 +157,23 @@ class Settings(BaseSettings):
     @cached_property
     def memory_of_a_job(self) -> int:
         """Bytes that training a job may take."""
-        return self.max_training_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return self.max_training_bytes or available_memory()
+
+    @cached_property
+    def data_in_memory(self) -> int:
+        """Bytes up to which the data of a job are in memory, and not streamed."""
+        return self.max_data_bytes or (self.max_training_bytes or available_memory() // self._slots) // 2
+
+    @cached_property
+    def cache_folder(self) -> Path:
+        """Where data are that are too large for memory."""
+        return (self.cache or self.home / "cache").resolve()
 
     @cached_property
     def threads_of_a_job(self) -> int:
         """Processor threads one job uses."""
-        slots = read_slots(self.devices)
-        return self.threads_per_slot or max(1, self.cores // (len(slots) if slots else self.slots))
+        return self.threads_per_slot or max(1, self.cores // self._slots)
+
+    @cached_property
+    def _slots(self) -> int:
+        return len(read_slots(self.devices) or range(self.slots))

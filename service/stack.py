@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -113,9 +114,10 @@ def work(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def temporary_stack() -> Iterator[tuple[str, Path]]:
+def temporary_stack(variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[str, Path]]:
     """Run `trainyard up` in a home that goes away with it; give its URL and that home. For demos and benchmarks.
 
+    `variables` are added to its environment.
     It stays in the group of this process, so that a Ctrl-C reaches it too: it then stops by itself.
 
     Raises:
@@ -123,7 +125,8 @@ def temporary_stack() -> Iterator[tuple[str, Path]]:
     """
     with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
         said, home = Path(folder) / "up.log", Path(folder) / "home"
-        command = [sys.executable, "-m", "service.cli", "up", "--home", str(home), "--port", "0"]
+        given = ["/usr/bin/env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
+        command = [*given, sys.executable, "-m", "service.cli", "up", "--home", str(home), "--port", "0"]
         with said.open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with(os.getpid()))
         try:

@@ -26,8 +26,10 @@ class Parts:
     test: Index
 
 
-def divide(spec: JobSpec, frame: Frame, classes: NDArray[Any] | None = None) -> Parts:
+def divide(spec: JobSpec, frame: Frame, classes: NDArray[Any] | None = None, rows: int | None = None) -> Parts:
     """Divide the rows of a frame as the spec asks; `classes` are those of the target, where it has any.
+
+    `rows` says how many there are where the frame has no column.
 
     Raises:
         InvalidSpec: A part would be empty, or the column that divides holds something else than parts.
@@ -37,7 +39,7 @@ def divide(spec: JobSpec, frame: Frame, classes: NDArray[Any] | None = None) -> 
         return _by_column(spec, frame[wanted.column].values, classes)
     if wanted.group is not None:
         return _by_group(spec, frame[wanted.group].values)
-    return split(spec, rows_of(frame), classes)
+    return split(spec, rows_of(frame) if rows is None else rows, classes)
 
 
 def split(spec: JobSpec, rows: int, classes: NDArray[Any] | None = None) -> Parts:

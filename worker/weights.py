@@ -3,9 +3,7 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from service.blocks import class_weights
 from service.blocks.losses import ClassLoss
@@ -22,7 +20,9 @@ LARGEST = 1e12
 """How many times the largest weight of a training row that of another row may be; float32 ends much later."""
 
 
-def weights_of(spec: JobSpec, frame: Frame, target: TargetCodec, y: NDArray[Any], train: Index) -> Tensor | None:
+def weights_of(
+    spec: JobSpec, frame: Frame, target: TargetCodec, y: NDArray[Any], train: Index
+) -> NDArray[np.float32] | None:
     """Return what each row counts, float32 [rows]: weight of its class times weight of its own; None: all alike.
 
     Raises:
@@ -33,8 +33,8 @@ def weights_of(spec: JobSpec, frame: Frame, target: TargetCodec, y: NDArray[Any]
     by_row = None if name is None else _by_row(frame, name, train)
     if by_class is None or by_row is None:
         weights = by_row if by_class is None else by_class
-        return None if weights is None else torch.from_numpy(weights.astype(np.float32))
-    return torch.from_numpy((by_class * by_row).astype(np.float32))
+        return None if weights is None else weights.astype(np.float32)
+    return (by_class * by_row).astype(np.float32)
 
 
 def _by_class(spec: JobSpec, target: TargetCodec, y: NDArray[Any], train: Index) -> Weights | None:

@@ -11,10 +11,11 @@ from service.api.sources import Sources, look_up
 from service.blocks.base import Shape
 from service.data.facts import features_of
 from service.data.formats import contents_sha256
+from service.data.holding import size_of
 from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
 from service.data.profile import ColumnProfile, Profile
 from service.errors import InvalidSpec, NotFound, Problem
-from service.memory import TrainingMemory, training_memory
+from service.memory import NO_DATA, DataSize, TrainingMemory, job_memory, room_of, rows_of_batch
 from service.network import META, Network, build_network
 from service.network.beliefs import belief_stack
 from service.network.fitting import fit
@@ -111,7 +112,8 @@ def _fit(service: Backend, draft: Draft, sources: Sources) -> Submission | None:
         return None
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
     try:
-        plan = build(service, spec, shape, outputs, token_count_of(spec, columns), dataset.rows, sources)
+        data = size_of(spec, columns, shape, dataset.rows)
+        plan = build(service, spec, shape, outputs, token_count_of(spec, columns), data, sources)
     except InvalidSpec as error:
         hint = _layout_hint(spec, columns)
         hinted = [replace(p, message=p.message + hint) if p.got == list(shape) else p for p in error.problems]
@@ -138,10 +140,10 @@ def build(
     shape: Shape,
     outputs: int,
     vocabulary: int | None = None,
-    rows: int = 0,
+    data: DataSize = NO_DATA,
     sources: Sources | None = None,
 ) -> Plan:
-    """Build the network on the meta device, and see that stored tensors fit it; `rows` are those of the data set.
+    """Build the network on the meta device, and see that stored tensors fit it.
 
     Raises:
         InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, a pretrained block not its tensors,
@@ -160,16 +162,13 @@ def build(
         raise InvalidSpec([*refused, *error.problems]) from error
     if refused:
         raise InvalidSpec(refused)
-    return _affordable(service, spec, network, shape, outputs, rows)
+    return _affordable(service, spec, network, shape, outputs, data)
 
 
-def _affordable(service: Backend, spec: JobSpec, network: Network, shape: Shape, outputs: int, rows: int) -> Plan:
-    memory = training_memory(network, spec, rows)
-    training = spec.data.split.training_rows(rows)
-    batch = spec.training.rows_of_batch(training)
-    if rows:  # no batch is larger than the data
-        batch = min(batch, training)
-    problem = memory.problem(spec, batch, service.settings.memory_of_a_job) or _lonely(spec, network, batch)
+def _affordable(service: Backend, spec: JobSpec, network: Network, shape: Shape, outputs: int, data: DataSize) -> Plan:
+    batch, room = rows_of_batch(spec, data.rows), room_of(service.settings)
+    memory = job_memory(network, spec, data, batch, room)
+    problem = memory.problem(spec, batch, room) or _lonely(spec, network, batch)
     if problem is not None:
         raise InvalidSpec([problem])
     return Plan(spec, network, shape, outputs, memory, batch)

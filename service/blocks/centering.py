@@ -1,5 +1,6 @@
 """Centring: what is left when a mean is taken away, that of every place or that of the row itself."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod, sqrt
 from typing import Annotated, Any, Literal
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from service.blocks.base import Strict
 from service.blocks.preprocessing import Names, Preprocessing
-from service.blocks.scaling import pieces_of, statistics_of
-from service.data.frame import Column, Fact, Facts, Frame
+from service.blocks.statistics import by_element, pieces_of, statistics_of
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 
 MOST_PLACES = 200_000
@@ -33,6 +34,7 @@ class ZeroCenter(Preprocessing):
 
     type: Literal["zero_center"] = "zero_center"
     learned = Means
+    waits = True
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds numbers that are not codes."""
@@ -50,16 +52,10 @@ class ZeroCenter(Preprocessing):
         """Shapes stay; the values of the data set are no longer there."""
         return facts | {name: replace(facts[name], counts=None, vocabulary=None) for name in self.chosen(facts)}
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn the means."""
-        return {"columns": {name: self._means(name, frame[name]) for name in self.chosen(facts)}}
-
-    @staticmethod
-    def _means(name: str, column: Column) -> list[float]:
-        flat = Column(column.kind, column.values.reshape(len(column.values), -1))
-        found = statistics_of(name, flat)
-        means: list[float] = np.where(found.constant, found.low, found.mean).tolist()
-        return means
+        found = statistics_of(frames, self.chosen(facts), by_element)
+        return {"columns": {name: known.center.tolist() for name, known in found.items()}}
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Take the means away: number columns in float64, tensors to float32."""
@@ -72,6 +68,11 @@ class ZeroCenter(Preprocessing):
 
         one = torch.ones((), dtype=torch.float64)
         return frame.scaled({name: (mean(name, means), one) for name, means in state["columns"].items()})
+
+    def in_batch(self, fitted: Any, rank: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Take the means away on the device."""
+        mean = torch.tensor(fitted, dtype=torch.float64, device=device)
+        return lambda x: x.double().sub_(mean.view(x.shape[1:])).float()
 
     @staticmethod
     def _centred(column: Column, means: list[float]) -> Column:
@@ -109,7 +110,7 @@ class ImageMean(Preprocessing):
         """Shapes stay."""
         return facts | {name: replace(facts[name], vocabulary=None) for name in self.chosen(facts)}
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn nothing."""
         return {"columns": dict.fromkeys(self.chosen(facts))}
 

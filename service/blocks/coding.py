@@ -11,7 +11,7 @@ from pydantic import Field
 from service.blocks.base import Strict
 from service.blocks.encoding import unknown_values
 from service.blocks.preprocessing import Names, Preprocessing
-from service.data.frame import Column, Fact, Facts, Frame
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 from service.errors import InvalidRows, NotExportable, Problem
 
@@ -59,7 +59,7 @@ class Ordinal(Preprocessing):
             for name in self.chosen(facts)
         }
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Keep the values of the data set."""
         return {"columns": {name: [value for value, _ in facts[name].counts or ()] for name in self.chosen(facts)}}
 
@@ -122,7 +122,7 @@ class Hash(Preprocessing):
         made = Fact("tensor", (self.buckets,), indicator=True)
         return facts | dict.fromkeys(self.chosen(facts), made)
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn nothing."""
         return {"columns": dict.fromkeys(self.chosen(facts))}
 

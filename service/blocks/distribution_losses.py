@@ -62,7 +62,7 @@ class Poisson(RegressionLoss):
     def link(self, output: Tensor) -> Tensor:
         return output.exp()
 
-    def refusal(self, target: NDArray[Any]) -> str | None:
+    def refusal(self, target: NDArray[Any], start: int = 0) -> str | None:
         return "holds numbers below 0, which are no counts" if (target < 0).any() else None
 
 
@@ -90,12 +90,12 @@ class KlDivergence(RegressionLoss):
     def link(self, output: Tensor) -> Tensor:
         return torch.softmax(output, dim=-1)
 
-    def refusal(self, target: NDArray[Any]) -> str | None:
+    def refusal(self, target: NDArray[Any], start: int = 0) -> str | None:
         if (target < 0).any():
             return "holds numbers below 0, which are no shares"
         away = np.abs(target.sum(axis=1, dtype=np.float64) - 1.0)
         row = int(away.argmax())
-        return f"does not sum to 1 in row {row}" if away[row] > SUM_ERROR else None
+        return f"does not sum to 1 in row {start + row}" if away[row] > SUM_ERROR else None
 
 
 def _in_order(levels: list[float]) -> list[float]:

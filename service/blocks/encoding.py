@@ -9,7 +9,7 @@ from pydantic import Field
 
 from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
-from service.data.frame import Column, Fact, Facts, Frame
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 from service.errors import InvalidRows, Problem
 
@@ -64,7 +64,7 @@ class OneHot(Preprocessing):
             for name, width in widths.items()
         }
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Keep the values of the data set."""
         return {"columns": {name: self._codes(facts[name]) for name in self.chosen(facts)}}
 

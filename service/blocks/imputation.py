@@ -1,5 +1,6 @@
 """Imputation: something in the place of missing values."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
-from service.data.frame import Column, Fact, Facts, Frame
+from service.blocks.quantiles import quantiles_of
+from service.blocks.statistics import statistics_of
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import MISSING, GraphFrame, Words
 from service.errors import InvalidInput, Problem
 
@@ -79,23 +82,18 @@ class Impute(Preprocessing):
     def _indicated(self, facts: Facts) -> list[str]:
         return [name for name in self.chosen(facts) if self.indicator and facts[name].missing]
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn what goes in the place of missing values."""
-        values = {name: self._value(name, frame[name]) for name in self.chosen(facts)}
-        return {"columns": values, "indicators": self._indicated(facts)}
+        return {"columns": self._values(frames, self.chosen(facts)), "indicators": self._indicated(facts)}
 
-    def _value(self, name: str, column: Column) -> float | str:
+    def _values(self, frames: Frames, names: list[str]) -> dict[str, float | str]:
         if self.fill_value is not None:
-            return self.fill_value
-        known = column.values[~_missing(column)]
-        if not len(known):
-            raise InvalidInput([Problem("", f"column {name!r} has no values in the training rows", got=name)])
+            return dict.fromkeys(names, self.fill_value)
         if self.strategy == "most_frequent":
-            # Of equally frequent values the least one: `unique` sorts and argmax takes the first.
-            values, counts = np.unique(known, return_counts=True)
-            found: float | str = values[counts.argmax()].item() if column.kind == "number" else values[counts.argmax()]
-            return found
-        return float(known.mean() if self.strategy == "mean" else np.median(known))
+            return _most_frequent(frames, names)
+        if self.strategy == "median":
+            return {name: float(found[0, 0]) for name, found in quantiles_of(frames, names, [0.5]).items()}
+        return {name: float(known.center[0]) for name, known in statistics_of(frames, names).items()}
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Put the learned values in."""
@@ -125,6 +123,22 @@ def _absent(frame: GraphFrame, name: str) -> Tensor:
     if name in frame.words:
         return frame.words[name].codes == MISSING
     return frame.picked([name])[:, 0].isnan()
+
+
+def _most_frequent(frames: Frames, names: list[str]) -> dict[str, float | str]:
+    """Return the most frequent value of each column, of equally frequent ones the least; all that differ are held."""
+    seen: dict[str, Counter[Any]] = {name: Counter() for name in names}
+    for frame in frames if names else ():
+        for name, counts in seen.items():
+            known = frame[name].values[~_missing(frame[name])]
+            if frame[name].kind == "category":
+                counts.update(known.tolist())
+            else:
+                values, times = np.unique(known, return_counts=True)
+                counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
+    if empty := [name for name, counts in seen.items() if not counts]:
+        raise InvalidInput([Problem("", f"column {empty[0]!r} has no values in the training rows", got=empty[0])])
+    return {name: min((-times, value) for value, times in counts.items())[1] for name, counts in seen.items()}
 
 
 def _missing(column: Column) -> NDArray[np.bool_]:

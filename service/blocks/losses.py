@@ -59,8 +59,8 @@ class Loss(Block):
         """Return the variance of the target's own noise, [..., columns]; None where the network does not model it."""
         return None
 
-    def refusal(self, target: NDArray[Any]) -> str | None:
-        """Return why the loss cannot take the encoded target, [rows, columns], None when it can."""
+    def refusal(self, target: NDArray[Any], start: int = 0) -> str | None:
+        """Return why the loss cannot take encoded targets [rows, columns], from row `start` on; None when it can."""
         return None
 
 

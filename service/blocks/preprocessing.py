@@ -2,15 +2,18 @@
 
 Which values a category column may have, and whether a column has missing values at all, are facts of
 the data set, known before any row is read; so is, therefore, the shape that a step gives. Beyond that,
-steps look at nothing but the training rows. The steps are in scaling, imputation and encoding.
+steps look at nothing but the training rows, frame by frame: a data set need not fit into memory.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from service.blocks.base import Block, OneOf, Strict
-from service.data.frame import Fact, Facts, Frame
+from service.data.frame import Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 from service.errors import Problem
 
@@ -27,6 +30,8 @@ class Preprocessing(Block):
     family = "preprocessing"
     fills: ClassVar[bool] = False
     """True when the step puts something in the place of missing values."""
+    waits: ClassVar[bool] = False
+    """True when the step can wait for the batch: `in_batch` does the same there, so that integers stay integers."""
 
     learned: ClassVar[type[Strict]]
     """What `fit` returns, as a model that values from elsewhere are held against."""
@@ -61,8 +66,10 @@ class Preprocessing(Block):
         """Return the facts of the frame behind the step."""
         raise NotImplementedError
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Return what the step learns from the training rows, as JSON values: under `columns`, something for each.
+
+        It may go over the frames several times, and keeps none of them.
 
         Raises:
             service.errors.InvalidInput: A column has no values to learn from; the path is relative to the step.
@@ -84,6 +91,13 @@ class Preprocessing(Block):
 
         Raises:
             service.errors.NotExportable: There are no such operations; the path is relative to the step.
+        """
+        raise NotImplementedError
+
+    def in_batch(self, fitted: Any, rank: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Return what does to a batch of a tensor column on its device what `apply` does, to the bit.
+
+        `fitted` is what `fit` returned for the column. Shape: any [rows, ...] of `rank` axes stays; float32 comes out.
         """
         raise NotImplementedError
 

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from service.blocks.scaling import Floats, Scaling, Statistics, statistics_of
-from service.data.frame import Column, Facts, Frame
-from service.errors import InvalidInput, Problem
+from service.blocks.quantiles import quantiles_of
+from service.blocks.scaling import Scaling, stored
+from service.blocks.statistics import Floats, Statistics
+from service.data.frame import Facts, Frames
 
 
 class Robust(Scaling):
@@ -28,26 +29,19 @@ class Robust(Scaling):
             raise ValueError("the quantiles must go from a smaller one to a larger one")
         return self
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn median and distance."""
-        state: dict[str, Any] = {}
-        for name in self.chosen(facts):
-            statistics_of(name, frame[name])  # refuses what is empty or infinite
-            shift, scale = self._of(frame[name])
-            if not (np.isfinite(shift).all() and np.isfinite(scale).all()):
-                raise InvalidInput([Problem("", f"column {name!r} holds numbers too large to be scaled", got=name)])
-            state[name] = {"shift": shift.tolist(), "scale": scale.tolist()}
-        return {"columns": state}
-
-    def _of(self, column: Column) -> tuple[Floats, Floats]:
-        values = column.values.reshape(len(column.values), *(column.values.shape[1:2] or (1,)), -1)
-        levels = [self.quantiles[0], 0.5, self.quantiles[1]]
-        # One channel at a time: a quantile needs all of its values at once, in order.
-        found = np.array([np.nanquantile(values[:, c].astype(np.float64), levels) for c in range(values.shape[1])])
-        with np.errstate(over="ignore"):
-            distance = found[:, 2] - found[:, 0]
-        return found[:, 1], np.where(distance > 0, distance, 1.0)
+        lower, upper = self.quantiles
+        found = quantiles_of(frames, self.chosen(facts), [lower, 0.5, upper])
+        return {"columns": {name: stored(name, *_constants(levels)) for name, levels in found.items()}}
 
     def constants(self, statistics: Statistics) -> tuple[Floats, Floats]:
         """Say that quantiles do not follow from moments."""
         raise NotImplementedError
+
+
+def _constants(levels: Floats) -> tuple[Floats, Floats]:
+    """Return shift and scale, [channels], of quantiles [channels, 3]."""
+    with np.errstate(over="ignore"):
+        distance = levels[:, 2] - levels[:, 0]
+    return levels[:, 1], np.where(distance > 0, distance, 1.0)

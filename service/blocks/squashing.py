@@ -11,12 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from service.blocks.preprocessing import Names, Preprocessing
-from service.blocks.scaling import pieces_of
-from service.data.frame import Column, Fact, Facts, Frame
+from service.blocks.statistics import Floats, pieces_of
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, InvalidRows, Problem
 
-Floats = NDArray[np.float64]
 SHOWN = 100
 
 
@@ -45,16 +44,19 @@ class Squashing(Preprocessing):
         """Return the function of numbers, elementwise."""
         raise NotImplementedError
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn nothing, but see that the function has a value everywhere."""
         chosen = self.chosen(facts)
-        for name in chosen:
-            outside = self.outside(frame[name].values)
-            if outside.any():
-                value = float(frame[name].values[outside].min())
-                message = f"column {name!r} holds {value:g}, of which {self.type} has no value"
-                raise InvalidInput([Problem("", message, got=name)])
+        for frame in frames if chosen else ():
+            for name in chosen:
+                self._see(name, frame[name].values)
         return {"columns": dict.fromkeys(chosen)}
+
+    def _see(self, name: str, values: NDArray[Any]) -> None:
+        outside = self.outside(values)
+        if outside.any():
+            message = f"column {name!r} holds {float(values[outside].min()):g}, of which {self.type} has no value"
+            raise InvalidInput([Problem("", message, got=name)])
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Apply the function.

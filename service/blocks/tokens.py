@@ -9,7 +9,7 @@ from pydantic import Field
 
 from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
-from service.data.frame import Column, Fact, Facts, Frame
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, NotExportable, Problem
 
@@ -60,11 +60,14 @@ class Tokenize(Preprocessing):
         made = Fact("tensor", (self.length,), indicator=True, vocabulary=self.max_tokens + FIRST)
         return facts | dict.fromkeys(self.chosen(facts), made)
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn the vocabulary of each column: the most frequent first, of equally frequent ones in their order."""
+        seen: dict[str, Counter[str]] = {name: Counter() for name in self.chosen(facts)}
+        for frame in frames if seen else ():
+            for name, counts in seen.items():
+                counts.update(token for text in frame[name].values.tolist() for token in self.tokens(text))
         state = {}
-        for name in self.chosen(facts):
-            counts = Counter(token for text in frame[name].values.tolist() for token in self.tokens(text))
+        for name, counts in seen.items():
             if not counts:
                 raise InvalidInput([Problem("", f"column {name!r} has no words in the training rows", got=name)])
             often = [token for token, count in counts.items() if count >= self.min_frequency]

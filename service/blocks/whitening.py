@@ -1,17 +1,17 @@
 """Whitening: numbers turned so that none tells anything about another, each with variance 1."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 
 from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
-from service.data.frame import Column, Fact, Facts, Frame
+from service.blocks.statistics import Floats, pieces_of
+from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
 from service.errors import InvalidInput, Problem
 
@@ -87,22 +87,19 @@ class PcaWhitening(Preprocessing):
                 planned[name] = fact
         return planned
 
-    def fit(self, frame: Frame, facts: Facts) -> dict[str, Any]:
+    def fit(self, frames: Frames, facts: Facts) -> dict[str, Any]:
         """Learn mean and axes; of each axis the largest number is positive."""
         chosen = self.chosen(facts)
         if not chosen:
             return {"columns": {}, "mean": [], "matrix": []}
-        x = _matrix(frame, chosen)
-        if not np.isfinite(x).all():
-            raise InvalidInput([Problem("", "a column to whiten holds missing or infinite values", got=chosen)])
-        mean = x.mean(0)
-        variances, axes = np.linalg.eigh(np.cov(x - mean, rowvar=False, bias=True).reshape(len(mean), len(mean)))
+        together = _Together.of(frames, chosen)
+        variances, axes = np.linalg.eigh(together.products / max(together.rows, 1))
         variances, axes = variances[::-1].clip(0), axes[:, ::-1].T
         axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
         floor = self.epsilon * max(float(variances[0]), np.finfo(np.float64).tiny)
         matrix = axes / np.sqrt(variances + floor)[:, None]
         kept = axes.T @ matrix if self.zca else matrix[: self.components]
-        return {"columns": dict.fromkeys(chosen), "mean": mean.tolist(), "matrix": kept.tolist()}
+        return {"columns": dict.fromkeys(chosen), "mean": together.mean.tolist(), "matrix": kept.tolist()}
 
     def apply(self, frame: Frame, state: dict[str, Any]) -> Frame:
         """Whiten, to float32."""
@@ -139,6 +136,45 @@ class PcaWhitening(Preprocessing):
         return replace(frame.without(chosen).with_tensor(NAME, white), order=order)
 
 
-def _matrix(frame: Frame, names: list[str]) -> NDArray[np.float64]:
+@dataclass
+class _Together:
+    """What has been seen of numbers that stand side by side: their mean, [d], and the sums of their products, [d, d].
+
+    The products are those of the distances from the mean (Chan, Golub and LeVeque 1979).
+    """
+
+    rows: int
+    mean: Floats
+    products: Floats
+
+    @classmethod
+    def of(cls, frames: Frames, names: list[str]) -> Self:
+        """Take in all frames.
+
+        Raises:
+            InvalidInput: A value is missing or infinite.
+        """
+        found: Self | None = None
+        for frame in frames:
+            whole = _matrix(frame, names)
+            found = found or cls(0, np.zeros(whole.shape[1]), np.zeros((whole.shape[1], whole.shape[1])))
+            for piece in pieces_of(whole):
+                found._add(whole[piece])
+        if found is None or not np.isfinite(found.products).all():
+            raise InvalidInput([Problem("", "a column to whiten holds missing or infinite values", got=names)])
+        return found
+
+    def _add(self, x: Floats) -> None:
+        # Infinite and missing values are found by what comes of them.
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean, total = x.mean(0), self.rows + len(x)
+            step = mean - self.mean
+            self.products += (x - mean).T @ (x - mean)
+            self.products += np.outer(step, step) * (self.rows * len(x) / total)
+            self.mean += step * (len(x) / total)
+        self.rows = total
+
+
+def _matrix(frame: Frame, names: list[str]) -> Floats:
     parts = [frame[name].values.reshape(len(frame[name].values), -1).astype(np.float64) for name in names]
     return np.concatenate(parts, axis=1)

@@ -1,6 +1,7 @@
 """Arrays in a stream of bytes, the first axis being the rows: profiled block by block, read as columns."""
 
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import IO
@@ -69,7 +70,10 @@ def column(array: Array, stream: IO[bytes], profile: ColumnProfile, rows: int | 
     Raises:
         ValueError: The stream ends too early.
     """
-    values = _values(array, stream, rows)
+    return _as_column(_values(array, stream, rows), profile)
+
+
+def _as_column(values: NDArray[np.generic], profile: ColumnProfile) -> Column:
     if profile.type == "tensor":
         return Column("tensor", values)
     return text.column_of(_series(values.ravel()), profile)
@@ -78,15 +82,20 @@ def column(array: Array, stream: IO[bytes], profile: ColumnProfile, rows: int | 
 def columns(array: Array, stream: IO[bytes], profile: ColumnProfile, rows: int) -> Iterator[Column]:
     """Yield an array as the column that its profile describes, some rows at a time.
 
-    One that is stored column by column has to be held whole.
+    One that is stored column by column lies in a temporary file meanwhile: its first row ends where the file does.
 
     Raises:
         ValueError: The stream ends too early.
     """
     if array.by_columns:
-        whole = column(array, stream, profile, None)
-        for start in range(0, array.shape[0], rows):
-            yield replace(whole, values=whole.values[start : start + rows])
+        with tempfile.TemporaryFile() as file:
+            for block in _blocks(array, stream):
+                file.write(block.data)
+            file.flush()
+            whole = np.memmap(file, array.dtype, "r", shape=array.shape, order="F")
+            for start in range(0, array.shape[0], rows):
+                native = whole[start : start + rows].astype(array.dtype.newbyteorder("="), order="C")
+                yield _as_column(np.asarray(native), profile)
         return
     for start in range(0, array.shape[0], rows):
         left = replace(array, shape=(array.shape[0] - start, *array.shape[1:]))

@@ -232,7 +232,7 @@ def read(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfil
 
 def batches(file: BinaryIO, columns: list[ColumnProfile], wanted: list[ColumnProfile], rows: int) -> Iterator[Frame]:
     """Yield columns of a CSV file, some rows at a time."""
-    for table in _stored(file, columns, BLOCK // 16):
+    for table in _stored(file, columns, min(BLOCK, max(BLOCK // 16, rows * len(columns)))):
         for part in table.iter_slices(rows):
             yield {column.name: text.column_of(part[column.name], column) for column in wanted}
 

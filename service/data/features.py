@@ -1,7 +1,7 @@
 """Features: from columns as they were uploaded to the tensor a network takes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from service.data.facts import (
     shape_of,
     vocabulary_of,
 )
-from service.data.frame import Column, Frame
+from service.data.frame import Column, Frame, Frames
 from service.data.profile import ColumnProfile
 from service.data.rows import frame_of_rows
 from service.errors import InvalidInput, InvalidRows, InvalidSpec, Problem
@@ -43,8 +43,8 @@ class Features:
     """How many token ids there are, where the features are such."""
 
     @classmethod
-    def fit(cls, data: DataSpec, columns: Sequence[ColumnProfile], frame: Frame) -> Self:
-        """Fit every step to the training rows `frame`, each on what the steps before it give.
+    def fit(cls, data: DataSpec, columns: Sequence[ColumnProfile], frames: Frames) -> Self:
+        """Fit every step to the training rows, each on what the steps before it give.
 
         Raises:
             InvalidSpec: The columns cannot be made into numbers; the problem names column and step.
@@ -54,16 +54,16 @@ class Features:
         final, problems = planned(data, facts)
         if problems := problems + leftovers(final):
             raise InvalidSpec(problems)
-        fitted, frame = [], _laid_out(frame, [column.name for column in features], data.image_layout)
+        through = Through(frames, [column.name for column in features], data.image_layout)
         for i, step in enumerate(data.preprocessing):
             try:
-                state = step.fit(frame, facts)
+                state = step.fit(through, facts)
             except InvalidInput as error:
                 raise InvalidSpec(prefixed(error.problems, f"data.preprocessing[{i}]")) from error
-            frame, facts = step.apply(frame, state), step.plan(facts)
-            fitted.append((step, state))
+            through.steps.append((step, state))
+            facts = step.plan(facts)
         kept = tuple(map(_essence, features))
-        return cls(kept, data.image_layout, tuple(fitted), shape_of(facts), vocabulary_of(facts))
+        return cls(kept, data.image_layout, tuple(through.steps), shape_of(facts), vocabulary_of(facts))
 
     def transform(self, frame: Frame) -> NDArray[np.float32]:
         """Return what the network takes, float32 [rows, *input_shape]; images with their channels first.
@@ -71,7 +71,7 @@ class Features:
         Raises:
             InvalidRows: A value is unknown to a step, or not finite; paths are `rows[i].COLUMN`.
         """
-        frame = _laid_out(frame, self._names, self.layout)
+        frame = laid_out(frame, self._names, self.layout)
         for step, state in self.steps:
             frame = step.apply(frame, state)
         return _joined(frame)
@@ -115,12 +115,30 @@ class Features:
         )
 
 
+@dataclass
+class Through:
+    """Frames as they are behind the steps so far: each is made anew whenever they are gone over."""
+
+    frames: Frames
+    names: list[str]
+    layout: str
+    steps: list[tuple[Preprocessing, dict[str, Any]]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.frames:
+            made = laid_out(frame, self.names, self.layout)
+            for step, state in self.steps:
+                made = step.apply(made, state)
+            yield made
+
+
 def _essence(column: ColumnProfile) -> ColumnProfile:
     """Return the column without its statistics: what is needed to read a row."""
     return ColumnProfile(name=column.name, type=column.type, shape=column.shape, dtype=column.dtype)
 
 
-def _laid_out(frame: Frame, names: list[str], layout: str) -> Frame:
+def laid_out(frame: Frame, names: Sequence[str], layout: str) -> Frame:
+    """Return the columns `names` of a frame, tensors with their channels first."""
     return {name: _channels_first(frame[name], layout) for name in names}
 
 

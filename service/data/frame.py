@@ -1,5 +1,6 @@
 """A table in memory: named columns of equal length, and what is known of a column before its rows are read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,9 @@ class Column:
 
 Frame = dict[str, Column]
 """Columns by name, in order."""
+
+Frames = Iterable[Frame]
+"""The rows of a data set in frames, none without rows; they can be gone over as often as it takes."""
 
 
 @dataclass(frozen=True, slots=True)

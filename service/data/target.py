@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from service.blocks.losses import Target, Task
-from service.data.frame import Column, Frame
+from service.blocks.statistics import Statistics
+from service.data.frame import Column, Frame, Frames
 from service.data.profile import ColumnProfile, Value
 from service.errors import InvalidSpec, Problem
 from service.spec import DataSpec
@@ -30,8 +31,8 @@ class TargetCodec:
     scale: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, data: DataSpec, task: Task, columns: Sequence[ColumnProfile], frame: Frame) -> Self:
-        """Take the classes from the data set's profile, and the scaling from the training rows `frame`.
+    def fit(cls, data: DataSpec, task: Task, columns: Sequence[ColumnProfile], frames: Frames) -> Self:
+        """Take the classes from the data set's profile, and the scaling from the training rows.
 
         Raises:
             InvalidSpec: A target value is missing or not finite, or the column's classes are not known.
@@ -42,11 +43,9 @@ class TargetCodec:
             if classes is None:
                 raise _refusal(names[0], "has no classes that are known: too many values, or numbers with fractions")
             return cls(names, task, classes, 1, np.zeros(1), np.ones(1))
-        values = _numbers(frame, names)
-        if task == "multi_label":
-            _check_zero_or_one(names, values)
-        shift, scale = _scaling(data.target_preprocessing, values)
-        return cls(names, task, None, values.shape[1], shift, scale)
+        seen = _seen(names, frames, zero_or_one=task == "multi_label")
+        shift, scale = _scaling(data.target_preprocessing, seen)
+        return cls(names, task, None, len(seen.mean), shift, scale)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -120,10 +119,26 @@ def _numbers(frame: Frame, names: Sequence[str]) -> NDArray[np.float64]:
     return np.concatenate(parts, axis=1)
 
 
-def _check_zero_or_one(names: Sequence[str], values: NDArray[np.float64]) -> None:
+def _seen(names: Sequence[str], frames: Frames, *, zero_or_one: bool) -> Statistics:
+    """Return the statistics of the target columns, side by side."""
+    found: Statistics | None = None
+    rows = 0
+    for frame in frames:
+        values = _numbers(frame, names)
+        if zero_or_one:
+            _check_zero_or_one(names, values, rows)
+        found = found or Statistics.empty(values.shape[1])
+        found.add(values[:, :, None])
+        rows += len(values)
+    if found is None:
+        raise _refusal(names[0], "has no rows to train on")
+    return found
+
+
+def _check_zero_or_one(names: Sequence[str], values: NDArray[np.float64], start: int) -> None:
     strange = ((values != 0) & (values != 1)).any(axis=1)
     if strange.any():
-        raise _refusal(names[0], f"holds another number than 0 and 1 in row {int(np.argmax(strange))}")
+        raise _refusal(names[0], f"holds another number than 0 and 1 in row {start + int(np.argmax(strange))}")
 
 
 def _checked(name: str, column: Column) -> NDArray[np.generic]:
@@ -134,14 +149,13 @@ def _checked(name: str, column: Column) -> NDArray[np.generic]:
     return column.values
 
 
-def _scaling(how: str | None, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low, high = values.min(0), values.max(0)
-    one = np.ones(values.shape[1])
+def _scaling(how: str | None, seen: Statistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    one = np.ones(len(seen.mean))
     if how == "standardize":
-        return np.where(low == high, low, values.mean(0)), np.where(low == high, one, values.std(0))
+        return seen.center, np.where(seen.constant, one, seen.std)
     if how == "min_max":
-        return low, np.where(low == high, one, high - low)
-    return np.zeros(values.shape[1]), one
+        return seen.low, np.where(seen.constant, one, seen.high - seen.low)
+    return np.zeros(len(seen.mean)), one
 
 
 def _refusal(name: str, why: str) -> InvalidSpec:

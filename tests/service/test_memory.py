@@ -1,11 +1,12 @@
 """The estimate of memory, against counts made by hand and against what autograd keeps."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from service.memory import TrainingMemory, training_memory
+from service.memory import DataSize, Room, TrainingMemory, job_memory, training_memory
 from service.network import build_network
 from service.spec import JobSpec
 
@@ -14,7 +15,7 @@ DATA = {"dataset": "ds_" + "0" * 26, "target": "y"}
 
 def memory(layers: list[Any], shape: tuple[int, ...], outputs: int = 3, **sections: Any) -> TrainingMemory:
     spec = JobSpec.model_validate({"network": {"layers": layers}, "loss": "cross_entropy", "data": DATA, **sections})
-    return training_memory(build_network(spec.network, spec.regularization, shape, outputs), spec, rows=10)
+    return training_memory(build_network(spec.network, spec.regularization, shape, outputs), spec, data_bytes=160)
 
 
 DENSE = {"type": "dense", "units": 100, "activation": "relu"}
@@ -24,7 +25,7 @@ OUT = {"type": "dense", "units": "auto"}
 def test_weights_are_there_as_often_as_training_needs_them() -> None:
     parameters = 4 * 100 + 100 + 100 * 3 + 3
     plain = memory([DENSE, OUT], (4,), optimizer={"type": "sgd", "learning_rate": 0.1})
-    assert (plain.weights_bytes, plain.beside_bytes, plain.data_bytes) == (4 * parameters, 8 * parameters, 10 * 4 * 4)
+    assert (plain.weights_bytes, plain.beside_bytes, plain.data_bytes) == (4 * parameters, 8 * parameters, 160)
     rich = {"optimizer": "adam", "training": {"averaging": "ema"}, "regularization": {"early_stopping": {}}}
     assert memory([DENSE, OUT], (4,), **rich).beside_bytes == (2 + 4 + 2) * 4 * parameters
     frozen = memory([{**DENSE, "trainable": False}, OUT], (4,), **rich)
@@ -54,6 +55,39 @@ def test_the_most_rows_are_the_most_that_fit(limit: int) -> None:
     most = found.most_rows(limit)
     assert found.of(most) <= limit < found.of(most + 1)
     assert TrainingMemory(weights_bytes=limit, beside_bytes=1, row_bytes=1).most_rows(limit) == 0
+
+
+DATA_SIZE = DataSize(rows=1_000_000, row_bytes=1000)
+LITTLE = DataSize(rows=1000, row_bytes=100)
+
+
+def placed(data: DataSize, memory: int, of_data: int, batch: int = 1, **sections: Any) -> TrainingMemory:
+    spec = JobSpec.model_validate({"network": {"layers": [DENSE, OUT]}, "loss": "mse", "data": DATA, **sections})
+    network = build_network(spec.network, spec.regularization, (4,), 1)
+    return job_memory(network, spec, data, batch, Room(memory, of_data, 1 << 40))
+
+
+def test_data_are_streamed_where_memory_has_no_room_for_them() -> None:
+    assert placed(DATA_SIZE, 1 << 40, 1 << 40).disk_bytes == 0
+    streamed = placed(DATA_SIZE, 1 << 40, 1 << 29)
+    assert streamed.disk_bytes == DATA_SIZE.bytes == 10**9
+    assert streamed.data_bytes == DATA_SIZE.streamed < 200e6
+    beside = placed(DATA_SIZE, 1 << 40, 1 << 40).of(1)
+    assert placed(DATA_SIZE, beside, 1 << 40).disk_bytes == 0
+    assert placed(DATA_SIZE, beside - 1, 1 << 40).disk_bytes == 10**9, "there is no room for the rest"
+    assert placed(LITTLE, 1 << 20, 1).disk_bytes == 0, "what is read ahead would take more"
+
+
+def test_what_is_streamed_need_not_fit_into_memory() -> None:
+    spec = JobSpec.model_validate({"network": {"layers": [DENSE, OUT]}, "loss": "mse", "data": DATA})
+    tight = Room(1 << 28, 1 << 27, 1 << 40)
+    memory = placed(DATA_SIZE, tight.memory, tight.data)
+    assert memory.problem(spec, 1, tight) is None
+    problem = memory.problem(spec, 1, replace(tight, cache=10**8))
+    assert problem is not None and problem.path == "data.dataset" and "of the disk" in problem.message
+    whole = placed(replace(DATA_SIZE, at_once_bytes=4000), tight.memory, tight.data)
+    problem = whole.problem(spec, 1, tight)
+    assert whole.disk_bytes == 0 and problem is not None and problem.path == "data.dataset"
 
 
 def test_looking_leaves_the_network_as_it_was() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
 from service.data.frame import Column
 from service.data.pipeline import TargetCodec
@@ -23,7 +23,7 @@ def column(*values: float) -> dict[str, Column]:
     return {"w": Column("number", np.array(values, np.float64))}
 
 
-def weighed(loss: str | dict[str, Any], frame: dict[str, Column], **data: Any) -> torch.Tensor | None:
+def weighed(loss: str | dict[str, Any], frame: dict[str, Column], **data: Any) -> NDArray[np.float32] | None:
     """The weights of four rows of the classes 0, 0, 1, 1."""
     spec = spec_of(loss, target="target", **data)  # type: ignore[arg-type]
     classes, y = ((0, 1), np.array([0, 0, 1, 1])) if spec.loss.task == "classification" else (None, np.zeros((4, 1)))
@@ -33,7 +33,7 @@ def weighed(loss: str | dict[str, Any], frame: dict[str, Column], **data: Any) -
 
 def test_training_rows_count_one_on_average() -> None:
     weights = weighed("mse", column(1, 2, 3, 100), sample_weight="w")
-    assert weights is not None and weights.dtype == torch.float32
+    assert weights is not None and weights.dtype == np.float32
     assert weights.tolist() == [0.5, 1, 1.5, 50]
 
 

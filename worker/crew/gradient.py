@@ -10,7 +10,7 @@ from worker.crew.member import Member
 from worker.crew.orders import Turn, described, dtype_of
 from worker.crew.share import SharedNoise
 from worker.crew.statistics import shared_statistics
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.gradient import Gradient, Pass
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from service.blocks.losses import Loss
 from service.randomness import generator
 from service.spec import JobSpec
-from worker.data import Batch
+from worker.rows import Batch
 
 
 class Augment:

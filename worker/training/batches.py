@@ -1,14 +1,12 @@
 """The training rows of an epoch, in its order, a step at a time."""
 
 from collections.abc import Iterator
-from itertools import islice
+
+from torch import Tensor
 
 from service.randomness import permutation
 from service.spec import TrainingSpec
-from worker.data import Batch, TrainingData
-
-GATHER_BYTES = 256 * 1024 * 1024
-"""Data that is put into the epoch's order in one go; larger data is gathered step by step."""
+from worker.rows import Batch, TrainingData
 
 
 class Batches:
@@ -28,12 +26,8 @@ class Batches:
 
     def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the steps of an epoch from number `first` on."""
-        data, size = self._data, self._rows_of_step
-        order = permutation(len(data.train), self._seed, "order", epoch).to(data.x.device)
-        index = data.train[order][: self._rows]
-        whole = data.x[0].numel() * data.x.element_size() * len(index) <= GATHER_BYTES
-        if whole:
-            yield from islice(data.rows(index).split(size), first, None)
-            return
-        for step in range(first, self.steps):
-            yield data.rows(index[step * size : (step + 1) * size])
+        yield from self._data.pieces(self._order(epoch), self._rows_of_step, first)
+
+    def _order(self, epoch: int) -> Tensor:
+        train = self._data.train
+        return train[permutation(len(train), self._seed, "order", epoch)[: self._rows].to(train.device)]

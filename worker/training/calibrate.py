@@ -1,6 +1,7 @@
 """Calibration at the end of a run: the network's samples on validation rows, as predictions draw them."""
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from service.randomness import permutation
 from service.spec import JobSpec
 from service.uncertainty.calibration import Calibration, calibrate
 from service.uncertainty.monte_carlo import MonteCarlo
-from worker.data import TrainingData
+from worker.rows import TrainingData
 
 SAMPLES, SEED = 50, 0
 """Those of a request that names neither: for it, what conformal sets promise holds to the letter."""
@@ -20,6 +21,8 @@ MOST_SAMPLES = 400
 precision of the noise of a regression came out 6 to 12 % too small, with 200 it was right to 4 %."""
 MOST_VALUES = 4_000_000
 """Rows x samples x outputs; of more validation rows so many are drawn."""
+INPUT_BYTES = 8 * 1024 * 1024
+"""What the rows that are predicted at the same time may take."""
 
 
 def calibration_of(
@@ -34,10 +37,14 @@ def calibration_of(
     monte_carlo = MonteCarlo(network)
     samples = SAMPLES if monte_carlo.stochastic_layers else 0
     most = max(1, min(MOST_ROWS, MOST_VALUES // (max(samples, 1) * data.outputs)))
-    rows = _some(data.validation.cpu(), most, spec.training.seed).to(data.x.device)
+    rows = _some(data.validation.cpu(), most, spec.training.seed)
     drawn = samples and max(samples, min(MOST_SAMPLES, most * samples // len(rows)))
-    outputs = _outputs(monte_carlo, data.x[rows], drawn, tile_bytes, between)
-    return calibrate(spec.loss, data.target, outputs, data.y[rows].cpu(), samples, SEED)
+    found = [
+        (_outputs(monte_carlo, batch.x, drawn, tile_bytes, between), batch.y.cpu())
+        for batch in data.pieces(rows.to(data.train.device), max(1, INPUT_BYTES // (4 * prod(data.input_shape))))
+    ]
+    outputs, y = (torch.cat(parts, dim=dim) for parts, dim in zip(zip(*found, strict=True), (1, 0), strict=True))
+    return calibrate(spec.loss, data.target, outputs, y, samples, SEED)
 
 
 def _some(rows: Tensor, most: int, seed: int) -> Tensor:

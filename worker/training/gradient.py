@@ -5,15 +5,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.blocks.losses import Loss
 from service.blocks.noise import StepNoise
 from service.network import Network
 from service.spec import JobSpec
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.augment import losses_of_rows
 from worker.training.compiled import Compiler, Forward
+from worker.training.layout import laid_out
 from worker.training.precision import Precision
 from worker.training.recorded import Noisy, Recorded, Results
 
@@ -125,7 +126,7 @@ def _forward(
     """Return loss, loss with penalties and outputs of a batch; its tensors have no gaps: mixed rows have all five."""
     batch = Batch(*given)
     with precision.forward():
-        output = network(_laid_out(network, batch.x, precision))
+        output = network(laid_out(network, batch.x, precision.channels_last))
     output = output.float()
     own = losses_of_rows(loss, output, batch).mean()
     penalty = network.penalty()
@@ -133,13 +134,6 @@ def _forward(
     if share != 1.0:
         own, whole = own * share, whole * share
     return own, whole, output
-
-
-def _laid_out(network: Network, x: Tensor, precision: Precision) -> Tensor:
-    """Return images with their channels last in memory where kernels run over all channels of a pixel at once."""
-    convolves = x.ndim == 4 and precision.channels_last and any(isinstance(m, nn.Conv2d) for m in network.modules())
-    # Not `contiguous`, which finds nothing to do where there is one channel.
-    return x.to(memory_format=torch.channels_last) if convolves else x
 
 
 @torch.no_grad()

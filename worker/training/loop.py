@@ -11,12 +11,12 @@ from torch import Tensor
 from service.blocks.metrics import Metric
 from service.network import Network
 from service.spec import JobSpec
-from worker.data import TrainingData
 from worker.lease import Lease, LeaseLost, Wish
+from worker.rows import TrainingData
 from worker.training.averaging import WeightAverage
 from worker.training.batches import Batches
 from worker.training.checkpoints import AVERAGE, MODEL, Snapshot, Tensors, cpu, pack, part, unpack
-from worker.training.evaluate import evaluate
+from worker.training.evaluate import evaluate, rows_at_once
 from worker.training.finite import not_finite
 from worker.training.plateau import Plateau
 from worker.training.recorder import Recorder
@@ -54,7 +54,8 @@ class Loop:
     ) -> None:
         self.spec, self.network, self.data, self.take_step = spec, network, data, step
         self.lease, self.recorder, self.metrics = lease, recorder, list(metrics)
-        self.device, self.batches, self.timings = data.x.device, batches, recorder.timings
+        self.device, self.batches, self.timings = data.device, batches, recorder.timings
+        self._rows_at_once = rows_at_once(network, batches.rows_of_batch)
         self.epoch = self.step = self.batch = self.rows = 0
         self.pretrained = 0
         """Layers whose pre-training is done."""
@@ -177,7 +178,8 @@ class Loop:
         self.take_step.end()
         try:
             with self.timings.of("validation"), self.average.in_place() if self.average else nullcontext():
-                return evaluate(self.network, self.data.rows(index), Tally(self.measured), between)
+                batches = self.data.pieces(index, self._rows_at_once)
+                return evaluate(self.network, batches, Tally(self.measured), between)
         finally:
             self.take_step.begin()
 

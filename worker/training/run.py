@@ -6,14 +6,12 @@ from contextlib import ExitStack, closing
 from functools import partial
 
 from service.blocks.schedules import Horizon
-from service.errors import CorruptBlob, InvalidSpec, NotFound, Problem
-from service.failures import DatasetGone, NonFiniteLoss, TimeLimit
-from service.memory import size_in_words, training_memory
-from service.network import build_network, materialize, save_weights
-from service.network.tokens import foreign_token
+from service.failures import NonFiniteLoss, TimeLimit
+from service.memory import size_in_words
+from service.network import materialize, save_weights
 from service.settings import Settings
 from service.spec import JobSpec
-from service.store import datasets, events, jobs, models
+from service.store import events, jobs, models
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
@@ -21,13 +19,13 @@ from service.summary import summarize
 from worker.crew.burial import bury
 from worker.crew.orders import Work
 from worker.crew.owner import Owner
-from worker.data import TrainingData, load
 from worker.device import choose_devices, device_name, use_threads
-from worker.lease import Lease
+from worker.lease import Lease, LeaseLost
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
 from worker.training.calibrate import calibration_of
 from worker.training.checkpoints import Checkpoints
+from worker.training.given import given
 from worker.training.loop import Interrupted, Loop
 from worker.training.memory import told_apart
 from worker.training.precision import Precision
@@ -39,6 +37,7 @@ from worker.training.start import start_from_sources
 from worker.training.step import Step
 from worker.training.tally import Units
 from worker.training.timings import Timings
+from worker.training.tokens import check_tokens
 from worker.training.traces import keep_trace, wants_trace
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,8 @@ class Run:
         self.crew = processes.enter_context(Owner(self.devices, buried)) if len(self.devices) > 1 else None
         self.timings = Timings()
         with told_apart(None, 0), self.timings.of("data"):
-            self.data = self._load()
+            self.given = given(store, settings, job, self.spec, self.device, self._check_wish)
+        self.data, self.memory = self.given.data, self.given.memory
         self.loop = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
 
@@ -130,26 +130,19 @@ class Run:
             done = f"{self.loop.epoch} of {self.spec.training.epochs} epochs are done"
             raise TimeLimit(f"The attempt took longer than training.max_seconds, {limit:g} s; {done}. Retry goes on.")
 
-    def _load(self) -> TrainingData:
-        try:
-            with self.store.read() as session:
-                dataset = datasets.get(session, self.job.dataset)
-            return load(self.store, dataset, self.spec).to(self.device)
-        except (NotFound, CorruptBlob) as error:
-            raise DatasetGone(f"The data set {self.job.dataset} cannot be read: {error}") from error
+    def _check_wish(self) -> None:
+        wish = self.lease.wish
+        if wish == "fenced":
+            raise LeaseLost(self.job.id)
+        if wish is not None:
+            raise Interrupted(wish)
 
     def _loop(self) -> Loop:
-        spec, data = self.spec, self.data
-        shape, limit = data.input_shape, self.settings.max_parameters
-        network = build_network(spec.network, spec.regularization, shape, data.outputs, limit, data.vocabulary)
-        if (found := foreign_token(network, data.x)) is not None:
-            row, value, tokens = found
-            message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
-            raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
+        spec, data, network = self.spec, self.data, self.given.network
+        check_tokens(network, data)
         batches = Batches(data, spec.training, network.has_batch_norm)
         work = summarize(network).multiply_adds * batches.rows_of_batch
         self._use_threads(work)
-        self.memory = training_memory(network, spec, len(data.x))
         self._tell_of_the_start(batches.rows_of_batch)
         with told_apart(self.memory, batches.rows_of_batch):
             network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
@@ -170,12 +163,17 @@ class Run:
         size, where = self.memory.of(rows), device_name(self.device, len(self.devices))
         trained, kept = len(self.data.train), len(self.data.validation)
         message = f"Training on {where} with {trained:,} rows, {kept:,} to validate; about {size_in_words(size)}."
+        if self.data.streamed:
+            message += f" Data are streamed from the disk, {size_in_words(self.memory.disk_bytes)}."
         with self.lease.write() as session:
             data = {"device": where, "rows": trained, "validation_rows": kept, "memory_bytes": size}
+            data |= {"data": self.given.place, "data_bytes": self.given.size}
             events.add(session, self.job.id, "training", message, attempt=self.job.attempt, data=data)
 
     def _pretrain(self) -> None:
-        loop, x = self.loop, self.data.x[self.data.train]
+        if self.spec.pretrain is None:
+            return
+        loop, x = self.loop, self.data.rows(self.data.train).x
         for found in pretrain(self.spec, loop.network, x, loop.batches.rows_of_batch, loop.pretrained, loop.check_wish):
             loop.pretrained += 1
             self._checkpoint()

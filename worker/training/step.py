@@ -14,7 +14,7 @@ from worker.crew.gradient import SharedGradient
 from worker.crew.member import Member
 from worker.crew.orders import Turn
 from worker.crew.share import SharedNoise
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.augment import Augment
 from worker.training.clipping import clipping
 from worker.training.gradient import Gradient, Pass

@@ -50,7 +50,9 @@ class Memory(Answer):
     training_bytes_per_row: Count
     """What a row of a batch takes on the way forward and back."""
     data_bytes: Count
-    """The data set as numbers; 0 where the specification names none."""
+    """What there is of the data set in memory; 0 where the specification names none."""
+    disk_bytes: Count
+    """What of the data set is streamed from the worker's disk, because it is too large for memory; 0: nothing."""
     training_bytes: Count
     """All there is at once: data, weights, gradients, the optimizer's state, a checkpoint and one batch."""
     limit_bytes: Count
@@ -64,6 +66,7 @@ class Memory(Answer):
             activation_bytes_per_row=activation_bytes,
             training_bytes_per_row=memory.row_bytes,
             data_bytes=memory.data_bytes,
+            disk_bytes=memory.disk_bytes,
             training_bytes=memory.of(rows),
             limit_bytes=limit,
         )

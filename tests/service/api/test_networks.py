@@ -24,7 +24,7 @@ def test_a_specification_is_looked_at_without_doing_it(both: Any, iris_csv: byte
     assert check["multiply_adds"] == 4 * 8 + 8 * 3
     assert check["memory"]["weights_bytes"] == 4 * check["parameters"]
     memory = check["memory"]
-    assert memory["data_bytes"] == 150 * 4 * 4
+    assert memory["data_bytes"] == 150 * (2 * (4 * 4 + 8) + 28) and memory["disk_bytes"] == 0
     assert memory["training_bytes"] > 32 * memory["training_bytes_per_row"] > 32 * memory["activation_bytes_per_row"]
     assert memory["training_bytes"] < memory["limit_bytes"]
     assert len(check["stochastic_layers"]) == 1

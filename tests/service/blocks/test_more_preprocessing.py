@@ -76,8 +76,8 @@ def test_logarithms() -> None:
 def test_a_number_without_a_logarithm_is_refused_by_name() -> None:
     made = step("log")
     with pytest.raises(InvalidInput, match="column 'x' holds -2, of which log has no value"):
-        made.fit({"x": number(1, -2)}, {"x": Fact("number")})
-    state = made.fit({"x": number(1, 2)}, {"x": Fact("number")})
+        made.fit([{"x": number(1, -2)}], {"x": Fact("number")})
+    state = made.fit([{"x": number(1, 2)}], {"x": Fact("number")})
     with pytest.raises(InvalidRows) as caught:
         made.apply({"x": number(1, -1, 3)}, state)
     assert [problem.path for problem in caught.value.problems] == ["rows[1].x"]
@@ -128,7 +128,7 @@ def test_ordinal_is_scikit_learns() -> None:
     facts = {"c": Fact("category", counts=(("a", 1), ("b", 2)))}
     strict, lenient = step("ordinal"), step("ordinal", unknown="ignore")
     assert (strict.plan(facts)["c"].vocabulary, lenient.plan(facts)["c"].vocabulary) == (2, 3)
-    state = strict.fit({}, facts)
+    state = strict.fit([{}], facts)
     assert lenient.apply({"c": words("z", "a")}, state)["c"].values.tolist() == [2, 0]
     with pytest.raises(InvalidRows) as caught:
         strict.apply({"c": words("a", "z")}, state)
@@ -177,7 +177,7 @@ def test_tokens_may_be_rare_or_single_characters() -> None:
     frame, state = fitted(step("tokenize", level="character", length=3, lowercase=False), {"t": words("aB", "a")})
     assert state["columns"]["t"] == ["a", "B"] and frame["t"].values.tolist() == [[2, 3, 0], [2, 0, 0]]
     with pytest.raises(InvalidInput, match="has no words in the training rows"):
-        step("tokenize").fit({"t": words("", None)}, {"t": Fact("category")})
+        step("tokenize").fit([{"t": words("", None)}], {"t": Fact("category")})
 
 
 CASES: list[tuple[str, dict[str, Any], Frame]] = [

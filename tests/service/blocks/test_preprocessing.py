@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from service.blocks import scaling
+from service.blocks import statistics
 from service.blocks.encoding import LARGEST_WIDTH
 from service.blocks.preprocessing import AnyPreprocessing, Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame
@@ -48,7 +48,7 @@ def fitted(made: Preprocessing, frame: Frame) -> tuple[Frame, dict[str, Any]]:
     """Fit and apply; the state goes through JSON, and what is planned must be what comes."""
     facts = facts_of(frame)
     assert not made.check(facts)
-    state = orjson.loads(orjson.dumps(made.fit(frame, facts)))
+    state = orjson.loads(orjson.dumps(made.fit([frame], facts)))
     result = made.apply(frame, state)
     planned = made.plan(facts)
     assert list(result) == list(planned)
@@ -67,7 +67,7 @@ def refusals(made: Preprocessing, frame: Frame) -> list[tuple[str, str]]:
 def test_every_step_has_a_bare_name_and_leaves_an_empty_frame_alone(name: str) -> None:
     made = STEPS.validate_python(name)
     assert made == STEPS.validate_python(made.model_dump(mode="json"))
-    assert made.apply({}, made.fit({}, {})) == {}
+    assert made.apply({}, made.fit([{}], {})) == {}
 
 
 def test_standardize_gives_mean_0_and_population_deviation_1() -> None:
@@ -97,7 +97,7 @@ def test_a_constant_column_is_not_blown_up(type: str, result: float, value: floa
 def test_scaling_is_learned_from_what_it_was_fitted_to() -> None:
     train, other = {"x": number(0, 2)}, {"x": number(4)}
     made = step("standardize")
-    state = made.fit(train, facts_of(train))
+    state = made.fit([train], facts_of(train))
     assert made.apply(other, state)["x"].values.tolist() == [3]
 
 
@@ -124,7 +124,7 @@ def test_codes_and_text_are_not_scaled_unless_a_code_is_named() -> None:
 def test_tensors_are_scaled_by_element_or_channel(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], axes: tuple[int, ...], dtype: str, piece: int
 ) -> None:
-    monkeypatch.setattr(scaling, "PIECE", piece)
+    monkeypatch.setattr(statistics, "PIECE", piece)
     values: NDArray[Any] = RANDOM.integers(0, 256, shape).astype(dtype)
     result, _ = fitted(step("standardize"), {"x": Column("tensor", values)})
     wide = values.astype(np.float64)
@@ -155,7 +155,7 @@ def test_far_from_zero_the_digits_are_kept() -> None:
 def test_what_cannot_be_scaled_is_refused_by_name(type: str, column: Column, message: str) -> None:
     frame = {"it": column}
     with pytest.raises(InvalidInput, match=f"'it'.*{message}"):
-        step(type).fit(frame, facts_of(frame))
+        step(type).fit([frame], facts_of(frame))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_indicators_mark_what_was_missing_where_the_data_set_misses_something() 
 def test_impute_fills_rows_to_come_even_where_the_training_rows_miss_nothing() -> None:
     frame = {"x": number(1, 3)}
     made = step("impute")
-    assert made.apply({"x": number(np.nan)}, made.fit(frame, facts_of(frame)))["x"].values.tolist() == [2]
+    assert made.apply({"x": number(np.nan)}, made.fit([frame], facts_of(frame)))["x"].values.tolist() == [2]
 
 
 def test_impute_refuses_what_it_has_nothing_for() -> None:
@@ -211,7 +211,7 @@ def test_impute_refuses_what_it_has_nothing_for() -> None:
     wrong = step("impute", columns=["c"], strategy="constant", fill_value=1.0)
     assert "unlike fill_value" in refusals(wrong, frame)[0][1]
     with pytest.raises(InvalidInput, match="'x' has no values"):
-        step("impute", columns=["x"]).fit(frame, facts_of(frame))
+        step("impute", columns=["x"]).fit([frame], facts_of(frame))
 
 
 def test_one_hot_sets_one_code_a_row_in_the_order_of_the_alphabet() -> None:
@@ -225,7 +225,7 @@ def test_one_hot_takes_its_values_from_the_data_set_not_the_training_rows() -> N
     train = {"c": words("a")}
     facts = facts_of({"c": words("a", "b")})
     made = step("one_hot")
-    state = made.fit(train, facts)
+    state = made.fit([train], facts)
     assert made.apply({"c": words("b")}, state)["c"].values.tolist() == [[0, 1]]
 
 
@@ -242,13 +242,13 @@ def test_unknown_values_are_refused_by_row_or_ignored() -> None:
     facts = facts_of(frame)
     strict = step("one_hot")
     with pytest.raises(InvalidRows) as caught:
-        strict.apply(other, strict.fit(frame, facts))
+        strict.apply(other, strict.fit([frame], facts))
     assert [(p.path, p.got, p.allowed) for p in caught.value.problems] == [
         ("rows[1].c", "z", ["a", "b"]),
         ("rows[3].c", None, ["a", "b"]),
     ]
     lenient = step("one_hot", unknown="ignore")
-    codes = lenient.apply(other, lenient.fit(frame, facts))["c"].values
+    codes = lenient.apply(other, lenient.fit([frame], facts))["c"].values
     assert codes.tolist() == [[1, 0], [0, 0], [0, 1], [0, 0]]
 
 

@@ -169,9 +169,9 @@ def test_what_is_foretold_is_what_comes(upload: Uploader, steps: list[Any]) -> N
     spec = spec_of(target="y", preprocessing=steps)
     assert check_columns(spec, found.profile.columns, found.profile.rows) == []
     frame = found.read()
-    features = Features.fit(spec.data, found.profile.columns, frame)
+    features = Features.fit(spec.data, found.profile.columns, [frame])
     assert features.transform(frame).shape[1:] == features.input_shape == input_shape_of(spec, found.profile.columns)
-    codec = TargetCodec.fit(spec.data, spec.loss.task, found.profile.columns, frame)
+    codec = TargetCodec.fit(spec.data, spec.loss.task, found.profile.columns, [frame])
     assert codec.target == target_of(spec, found.profile.columns)
 
 

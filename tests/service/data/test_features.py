@@ -19,7 +19,7 @@ GAPS = "n,c,y\n1,x,0\n?,y,1\n3,?,0\n5,x,1\n"
 def fit(found: Uploaded, **data: Any) -> tuple[Features, Frame]:
     data = {"target": "y", **data}
     frame = found.read()
-    return Features.fit(spec_of(**data).data, found.profile.columns, frame), frame
+    return Features.fit(spec_of(**data).data, found.profile.columns, [frame]), frame
 
 
 def stored(features: Features) -> Features:
@@ -89,7 +89,7 @@ def test_only_the_rows_it_was_fitted_to_count(upload: Uploader) -> None:
     frame = found.read()
     some = take(frame, np.array([2, 4]))
     features = Features.fit(
-        spec_of(target="y", features=["n"], preprocessing="standardize").data, found.profile.columns, some
+        spec_of(target="y", features=["n"], preprocessing="standardize").data, found.profile.columns, [some]
     )
     assert features.transform(frame)[:6, 0].tolist() == [-3, -2, -1, 0, 1, 2]
 
@@ -116,7 +116,7 @@ def test_a_column_that_is_missing_in_all_training_rows_is_refused_by_name_and_st
     frame = take(found.read(), np.array([1]))
     spec = spec_of(target="y", features=["n"], preprocessing=["impute"])
     with pytest.raises(InvalidSpec) as caught:
-        Features.fit(spec.data, found.profile.columns, frame)
+        Features.fit(spec.data, found.profile.columns, [frame])
     assert [(p.path, p.got) for p in caught.value.problems] == [("data.preprocessing[0]", "n")]
 
 
@@ -138,7 +138,7 @@ def image(shape: tuple[int, ...], layout: str, steps: list[Any] | None = None) -
     ]
     frame = {"x": Column("tensor", values), "y": Column("number", np.arange(6.0))}
     data = spec_of(target="y", image_layout=layout, preprocessing=steps or []).data
-    return Features.fit(data, columns, frame), frame
+    return Features.fit(data, columns, [frame]), frame
 
 
 @pytest.mark.parametrize(
@@ -189,6 +189,6 @@ def test_vectors_stand_beside_numbers() -> None:
         ColumnProfile(name="y", type="integer"),
     ]
     frame = {"v": Column("tensor", np.array([[1.0, 2.0]])), "n": Column("number", np.array([3.0]))}
-    features = Features.fit(spec_of(target="y").data, columns, frame)
+    features = Features.fit(spec_of(target="y").data, columns, [frame])
     assert features.transform(frame).tolist() == [[1, 2, 3]]
     assert features.transform(features.read_rows([[[1, 2], 3]])).tolist() == [[1, 2, 3]]

@@ -31,7 +31,7 @@ def stored(codec: TargetCodec) -> TargetCodec:
 )
 def test_classes_keep_their_order_and_type(upload: Uploader, cells: list[str], classes: tuple[Any, ...]) -> None:
     found = upload("x,y\n" + "".join(f"1,{cell}\n" for cell in cells))
-    codec = TargetCodec.fit(spec_of(target="y").data, "classification", found.profile.columns, found.read())
+    codec = TargetCodec.fit(spec_of(target="y").data, "classification", found.profile.columns, [found.read()])
     for one in (codec, stored(codec)):
         assert one.classes == classes
         assert [type(value) for value in one.classes or ()] == [type(value) for value in classes]
@@ -45,7 +45,7 @@ def test_classes_keep_their_order_and_type(upload: Uploader, cells: list[str], c
 def test_classes_are_those_of_the_data_set_not_of_the_training_rows(upload: Uploader) -> None:
     found = upload("x,y\n1,a\n2,b\n3,c\n")
     some = take(found.read(), np.array([1]))
-    codec = TargetCodec.fit(spec_of(target="y").data, "classification", found.profile.columns, some)
+    codec = TargetCodec.fit(spec_of(target="y").data, "classification", found.profile.columns, [some])
     assert codec.classes == ("a", "b", "c")
     assert codec.encode(some).tolist() == [1]
 
@@ -56,7 +56,7 @@ def test_numbers_come_back_in_their_own_units(upload: Uploader, how: str | None,
     found = upload("x,a,b\n1,10,0.5\n2,20,-1\n3,60,7\n")
     frame = found.read()
     spec = spec_of("mse", target=targets, target_preprocessing=how)
-    codec = stored(TargetCodec.fit(spec.data, "regression", found.profile.columns, frame))
+    codec = stored(TargetCodec.fit(spec.data, "regression", found.profile.columns, [frame]))
     raw = np.stack([frame[name].values for name in targets], 1)
     y = codec.encode(frame)
     assert (y.shape, y.dtype, codec.columns, codec.classes) == ((3, len(targets)), np.float32, len(targets), None)
@@ -74,7 +74,7 @@ def test_numbers_come_back_in_their_own_units(upload: Uploader, how: str | None,
 def test_scaling_is_learned_from_the_training_rows(upload: Uploader) -> None:
     found = upload("x,y\n1,0\n2,2\n3,100\n")
     spec = spec_of("mse", target="y", target_preprocessing="standardize")
-    codec = TargetCodec.fit(spec.data, "regression", found.profile.columns, take(found.read(), np.array([0, 1])))
+    codec = TargetCodec.fit(spec.data, "regression", found.profile.columns, [take(found.read(), np.array([0, 1]))])
     assert codec.encode(found.read())[:, 0].tolist() == [-1, 1, 99]
 
 
@@ -82,7 +82,7 @@ def test_scaling_is_learned_from_the_training_rows(upload: Uploader) -> None:
 def test_a_constant_target_is_not_blown_up(upload: Uploader, how: str) -> None:
     found = upload("x,y\n" + "1,0.1\n" * 7)
     spec = spec_of("mse", target="y", target_preprocessing=how)
-    codec = TargetCodec.fit(spec.data, "regression", found.profile.columns, found.read())
+    codec = TargetCodec.fit(spec.data, "regression", found.profile.columns, [found.read()])
     assert codec.encode(found.read()).tolist() == [[0]] * 7
     assert codec.decode([[0.0]]).tolist() == [[0.1]]
 
@@ -90,7 +90,7 @@ def test_a_constant_target_is_not_blown_up(upload: Uploader, how: str) -> None:
 def test_a_vector_is_several_numbers() -> None:
     columns = [ColumnProfile(name="y", type="tensor", shape=(2,), dtype="float64")]
     frame = {"y": Column("tensor", np.array([[1.0, 2.0], [3.0, 4.0]]))}
-    codec = TargetCodec.fit(spec_of("mse", target="y").data, "regression", columns, frame)
+    codec = TargetCodec.fit(spec_of("mse", target="y").data, "regression", columns, [frame])
     assert codec.columns == 2 and codec.encode(frame).tolist() == [[1, 2], [3, 4]]
 
 
@@ -109,12 +109,12 @@ def test_what_cannot_be_a_target_is_refused_by_name(upload: Uploader, loss: str,
     found = upload(table)
     spec = spec_of(loss, target="y")
     with pytest.raises(InvalidSpec, match=message) as caught:
-        TargetCodec.fit(spec.data, spec.loss.task, found.profile.columns, found.read()).encode(found.read())
+        TargetCodec.fit(spec.data, spec.loss.task, found.profile.columns, [found.read()]).encode(found.read())
     assert caught.value.problems[0].path == "data.target"
 
 
 def test_a_value_that_is_no_class_is_refused(upload: Uploader) -> None:
     found = upload("x,y\n1,a\n2,b\n")
-    codec = TargetCodec.fit(spec_of(target="y").data, "classification", found.profile.columns, found.read())
+    codec = TargetCodec.fit(spec_of(target="y").data, "classification", found.profile.columns, [found.read()])
     with pytest.raises(InvalidSpec, match="'z', which is not one of its classes"):
         codec.encode({"y": Column("category", np.array(["a", "z"], object))})

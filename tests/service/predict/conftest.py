@@ -78,7 +78,8 @@ def trained(path: Path, format: str, spec: JobSpec, calibrated: bool) -> Trained
         rows = data.train if calibrated else torch.arange(len(data.x))
         rows = rows[permutation(len(rows), 0, "test", step)[:BATCH]]
         optimizer.zero_grad()
-        spec.loss.per_row(network(data.x[rows]), data.y[rows]).mean().backward()  # type: ignore[no-untyped-call]
+        batch = data.rows(rows)
+        spec.loss.per_row(network(batch.x), batch.y).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     calibration = calibration_of(network.eval(), spec, data, 1 << 24, lambda: None) if calibrated else None
     row = {

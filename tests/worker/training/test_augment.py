@@ -17,7 +17,7 @@ from service.store.engine import Store
 from service.store.tables import Dataset
 from tests.worker.runs import attempt, changed, outcome, put, queue
 from worker import draining
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.augment import Augment, losses_of_rows
 
 AtStep = Callable[[int, Callable[[], None]], None]

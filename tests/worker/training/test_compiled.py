@@ -15,7 +15,7 @@ from service.store import events
 from service.store.engine import Store
 from service.store.tables import Dataset
 from tests.worker.runs import attempt, changed, outcome, queue
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.step import Step
 
 CPU = torch.device("cpu")

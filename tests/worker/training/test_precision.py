@@ -20,7 +20,7 @@ from tests.worker.conftest import AtStep
 from tests.worker.runs import attempt, changed, put, queue
 from tests.worker.training.test_run import ends_with_the_same_bits
 from tests.worker.training.test_traced import assert_same, loaded
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.precision import LARGE_STEP, Precision
 from worker.training.scaling import GROWTH_STEPS, LEAST, START, LossScale
 from worker.training.step import Step

@@ -10,7 +10,7 @@ from service.blocks.schedules import Horizon
 from service.network import Network, build_network, materialize
 from service.spec import JobSpec
 from tests.worker.runs import changed
-from worker.data import Batch
+from worker.rows import Batch
 from worker.training.step import Step
 
 CPU = torch.device("cpu")
