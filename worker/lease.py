@@ -30,6 +30,14 @@ class LeaseLost(Exception):
     """Another attempt owns the job: nothing more may be written."""
 
 
+class Interrupted(Exception):
+    """The run is to end at this step boundary, for a reason that came from outside."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        super().__init__(wish)
+
+
 class Lease:
     """A claimed job. A thread reads wishes every `heartbeat_seconds` and extends the lease."""
 

@@ -12,8 +12,7 @@ from service.store import events, jobs
 from service.store.engine import Store
 from service.store.tables import Job
 from worker.draining import draining
-from worker.lease import Lease, LeaseLost
-from worker.training.loop import Interrupted
+from worker.lease import Interrupted, Lease, LeaseLost
 from worker.training.run import Run
 
 log = logging.getLogger(__name__)

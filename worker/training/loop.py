@@ -11,7 +11,7 @@ from torch import Tensor
 from service.blocks.metrics import Metric
 from service.network import Network
 from service.spec import JobSpec
-from worker.lease import Lease, LeaseLost, Wish
+from worker.lease import Interrupted, Lease, LeaseLost
 from worker.rows import TrainingData
 from worker.training.averaging import WeightAverage
 from worker.training.batches import Batches
@@ -27,14 +27,6 @@ from worker.training.tally import Measure, Tally, Units
 SCAN_STEPS = 32
 """Steps between looks at the losses, each of which waits for the device."""
 Values = dict[str, dict[str, Any]]
-
-
-class Interrupted(Exception):
-    """The run is to end at this step boundary, for a reason that came from outside."""
-
-    def __init__(self, wish: Wish) -> None:
-        self.wish = wish
-        super().__init__(wish)
 
 
 class Loop:

@@ -20,13 +20,13 @@ from worker.crew.burial import bury
 from worker.crew.orders import Work
 from worker.crew.owner import Owner
 from worker.device import choose_devices, device_name, use_threads
-from worker.lease import Lease, LeaseLost
+from worker.lease import Interrupted, Lease, LeaseLost
 from worker.training.batches import Batches
 from worker.training.cadence import Cadence
 from worker.training.calibrate import calibration_of
 from worker.training.checkpoints import Checkpoints
 from worker.training.given import given
-from worker.training.loop import Interrupted, Loop
+from worker.training.loop import Loop
 from worker.training.memory import told_apart
 from worker.training.precision import Precision
 from worker.training.pretrain import pretrain
