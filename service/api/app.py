@@ -68,7 +68,7 @@ TAGS = [
     {"name": "datasets", "description": "Files that networks are trained on."},
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
-    {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "models", "description": "Trained networks: predict, evaluate, export, import."},
     {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
     {"name": "weights", "description": "Imported weights, for training to start from."},
     {"name": "inference protocol", "description": "The Open Inference Protocol 2, for KServe's and Triton's clients."},
