@@ -72,7 +72,7 @@ TAGS = [
     {"name": "datasets", "description": "Files that networks are trained on."},
     {"name": "networks", "description": "What would come of a specification, without training."},
     {"name": "jobs", "description": "Training runs: submit, watch, pause, resume, cancel, retry, extend."},
-    {"name": "models", "description": "Trained networks: predict, download."},
+    {"name": "models", "description": "Trained networks: predict, evaluate, export, import."},
     {"name": "predictions", "description": "Whole files that are predicted later: ask, look, fetch the result."},
     {"name": "webhooks", "description": "Addresses that are told when the state of a job changes."},
     {"name": "weights", "description": "Imported weights, for training to start from."},

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from typing import IO, Any
 import orjson
 
 from service.errors import CorruptBlob, NotExportable, NotFound, Overloaded, Problem, TrainyardError
+from service.export.folder import ExportsFolder
 from service.settings import Settings
 from service.store.tables import Model
 
-PREFIX = "exports-"
 MOST_WAITING = 16
 """Exports that may wait for their turn; each takes seconds."""
 COMMAND = (sys.executable, "-m", "service.export")
@@ -43,9 +42,7 @@ class Exporter:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        folder = settings.home.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder)
+        self._folder = ExportsFolder(settings.home.resolve())
         self._turns = ThreadPoolExecutor(settings.max_exports, thread_name_prefix="export")
         self._lock = threading.Lock()
         self._held: OrderedDict[str, Exported] = OrderedDict()
@@ -61,7 +58,7 @@ class Exporter:
         for process in running:
             process.kill()
         self._turns.shutdown(cancel_futures=True)
-        self._folder.cleanup()
+        self._folder.close()
 
     def ask(self, row: Model, format: str, *, dropout: bool) -> Future[Exported]:
         """Return what becomes an exported file, or fails with a `TrainyardError`.
@@ -93,7 +90,7 @@ class Exporter:
         return forget
 
     def _make(self, key: str, order: dict[str, Any]) -> Exported:
-        path = Path(self._folder.name) / key
+        path = self._folder.path / key
         answer = self._carried_out({**order, "file": str(path)})
         if "refused" in answer:
             raise NotExportable([Problem(**problem) for problem in answer["refused"]])

@@ -64,6 +64,7 @@ def test_a_file_is_made_once_for_all_who_ask_and_kept(sqlite_store: Store, small
     assert not other.done() and other.result().key != found.key
     folder = found.path.parent
     exporter.close()
+    exporter.close()
     assert not folder.exists()
 
 
@@ -77,6 +78,19 @@ def test_the_oldest_files_make_room_and_can_still_be_read_by_who_has_them_open(
         assert not first.path.exists() and second.path.exists()
         assert len(file.read()) == first.size
     assert not exporter.ask(row, "torch", dropout=False).done()
+
+
+def test_what_a_killed_server_left_is_removed_and_what_a_living_one_has_stays(make: Make, tmp_path: Path) -> None:
+    living = make()
+    home = living._settings.home
+    left, newborn, old = (home / f"exports-{name}" for name in ("left", "newborn", "old"))
+    for folder in (left, newborn, old):
+        folder.mkdir()
+    (left / "lock").touch()
+    os.utime(old, (0, 0))
+    make()
+    assert living._folder.path.exists() and newborn.exists()
+    assert not left.exists() and not old.exists()
 
 
 def test_what_cannot_be_exported_is_refused_as_the_process_says(sqlite_store: Store, make: Make) -> None:
