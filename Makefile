@@ -47,6 +47,7 @@ bench: $(VENV)/.installed
 	@$(CLEAN_ENV) $(BIN)/python benchmarks/memory.py
 	@$(CLEAN_ENV) $(BIN)/python benchmarks/claims.py
 	@$(CLEAN_ENV) $(BIN)/python benchmarks/serving.py
+	@$(CLEAN_ENV) $(BIN)/python benchmarks/streaming.py
 	@$(CLEAN_ENV) $(BIN)/python benchmarks/training.py
 
 docs: $(VENV)/.installed

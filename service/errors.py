@@ -34,10 +34,9 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with an input: where, what came and what is allowed.
+    """One thing wrong with an input: where, what came and what is allowed (JSON values; a list, or a sentence).
 
-    `path` is a JSON path without the leading `$.`, e.g. `network.layers[3].units`; empty for the
-    whole body. `got` and `allowed` are JSON values; `allowed` may be a list or a sentence.
+    `path` is a JSON path without the leading `$.`, e.g. `network.layers[3].units`; empty for the whole body.
     """
 
     path: str
@@ -51,8 +50,7 @@ class TrainyardError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    retry_after: ClassVar[int | None] = None
-    """Seconds after which the same request may be answered better."""
+    retry_after: ClassVar[int | None] = None  # seconds after which the same request may be answered better
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]

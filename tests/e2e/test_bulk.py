@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,3 +131,27 @@ def test_a_queued_prediction_waits_for_no_training_job(stack: Stack, model: str)
             client.cancel(job.id)
     answer = httpx.get(f"{stack.url}{url}/result?format=csv")
     assert len(answer.text.splitlines()) == 1 + len(TABLE)
+
+
+@pytest.mark.parametrize("section", ["Whole files", "Later"])
+def test_the_commands_of_the_documentation_do_what_it_says(
+    stack: Stack, model: str, tmp_path: Path, section: str
+) -> None:
+    text = (ROOT / "docs" / "serving.md").read_text()
+    part = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    TABLE.write_parquet(tmp_path / "wine-rows.parquet")
+    head = f'set -e\nURL={stack.url} MODEL={model}\ntrainyard() {{ {sys.executable} -m service.cli "$@"; }}\n'
+    environment = os.environ | {"TRAINYARD_URL": stack.url, "PYTHONPATH": str(ROOT)}
+    script = ["bash", "-c", head + commands]
+    done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in re.findall(r"-o (\S+)", commands):
+        path = tmp_path / name
+        if name.endswith(".parquet"):
+            assert pl.read_parquet(path).height == len(TABLE)
+        elif name.endswith(".json"):
+            assert json.loads(path.read_text())["status"] == "queued"
+        else:
+            assert len(path.read_text().splitlines()) == len(TABLE) + name.endswith(".csv")
