@@ -1,5 +1,5 @@
 # make demo   a network trains on real data through the whole stack, and predicts with error bars
-# make test   all tests, as many at once as there are processors; ARGS="-n 0 -k dropout" runs some, one by one
+# make test   all tests, several at once; ARGS="-n 0 -k dropout" runs some, one by one
 # make run    the stack, until Ctrl-C
 # make chaos  rounds of 200 jobs on 3 workers under random kills: ROUNDS=1 by default
 # make lint   what CI checks before the tests;  make format mends what can be mended
@@ -11,8 +11,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Tests that run at once; each such process has a Redis and a PostgreSQL of its own.
-WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+# Tests that run at once, one more than there are processors because some wait for others' processes; each such process
+# has a Redis and a PostgreSQL of its own.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # Settings of a running installation must not reach the demo or the tests.
 CLEAN_ENV := env $(foreach name,$(shell env | sed -n 's/^\(TRAINYARD_[A-Z_]*\)=.*/\1/p'),-u $(name))
 

@@ -24,6 +24,8 @@ WITHOUT_TRACE = (
     "initializer", "metric", "optimizer", "schedule", "averaging", "pretraining", "augmentation", "mixing",
 )  # fmt: skip
 """Families that decide which weights there are, or what is measured, and nothing of what a model does with a row."""
+MOST_ALIKE = 3
+"""Members of such a family that are compared for one loss and kind of data."""
 REFUSED = {"preprocessing-hash": "data.preprocessing[0]"}
 
 
@@ -101,9 +103,9 @@ def said_by_torch(data: bytes) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", WITHOUT_TRACE)
 def test_a_family_without_trace_changes_nothing_in_the_graph(name: str) -> None:
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[str]] = {}
     for case in cases():
-        if family(case) == name:
-            graph = graph_of(model_of(case).loaded)
-            found.setdefault(f"{case.spec['loss']} {case.data}", set()).add(graph.program.graph_module.code)
-    assert all(len(codes) == 1 for codes in found.values())
+        codes = found.setdefault(f"{case.spec['loss']} {case.data}", [])
+        if family(case) == name and len(codes) < MOST_ALIKE:
+            codes.append(graph_of(model_of(case).loaded).program.graph_module.code)
+    assert any(found.values()) and all(len(set(codes)) <= 1 for codes in found.values())
