@@ -1,11 +1,12 @@
 """`GET /v1/models/{id}/export`: a model as a file for other programs, or for another Trainyard."""
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service.api.deps import Backend, Service, known_query
 from service.api.openapi import Responses, errors
@@ -83,16 +84,21 @@ def _whole(service: Backend, row: Model) -> Response:
     return StreamingResponse(content, media_type=BINARY, headers=headers)
 
 
+class _FileResponse(StreamingResponse):
+    """An open file, closed in any case: a client may be gone before the first piece is read."""
+
+    def __init__(self, file: IO[bytes], headers: dict[str, str]) -> None:
+        super().__init__(iter(lambda: file.read(PIECE), b""), media_type=BINARY, headers=headers)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
 def _answer(exported: Exported, filename: str) -> Response:
-    file = exported.open()
-
-    def content() -> Any:
-        with file:
-            while piece := file.read(PIECE):
-                yield piece
-
     headers = _headers(filename, exported.key, exported.size) | {CHECKED: _said(exported.checked)}
-    return StreamingResponse(content(), media_type=BINARY, headers=headers)
+    return _FileResponse(exported.open(), headers)
 
 
 def _said(checked: dict[str, Any]) -> str:

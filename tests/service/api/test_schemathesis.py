@@ -13,6 +13,8 @@ from hypothesis.strategies import sampled_from
 
 SECTIONS = ("name", "network", "loss", "optimizer", "schedule", "regularization", "training", "metrics")
 COMMAND = [sys.executable, "-m", "schemathesis.cli"]
+PATIENCE = ("--request-timeout", "120")
+"""Exports take seconds, and many of them on a busy machine."""
 # A file or a specification that fits its schema may still make no sense, and is then refused with 422. Whether the
 # service is ready is not for the client to decide.
 CONFIG = """
@@ -83,7 +85,18 @@ def run(api: Any, config: str, folder: Path, *options: str) -> None:
     """Run all checks; what fails is printed with the request that shows it."""
     file = folder / "schemathesis.toml"
     file.write_text(config)
-    command = [*COMMAND, "--config-file", str(file), "run", document(api), "--seed", "1", "--no-color", *options]
+    command = [
+        *COMMAND,
+        "--config-file",
+        str(file),
+        "run",
+        document(api),
+        "--seed",
+        "1",
+        *PATIENCE,
+        "--no-color",
+        *options,
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
 
