@@ -32,8 +32,9 @@ def insert(
     parameters: int,
     calibration: dict[str, Any] | None = None,
     model_id: str | None = None,
+    members: int | None = None,
 ) -> Model:
-    """Add the model of a job, in the transaction in which the job succeeds.
+    """Add the model of a job, in the transaction in which the job succeeds; of an ensemble with so many `members`.
 
     `weights` comes from `BlobWriter.finish` in the same transaction.
     """
@@ -52,6 +53,7 @@ def insert(
         weights_sha256=weights.sha256,
         size=weights.size,
         parameters=parameters,
+        members=members,
     )
     session.add(model)
     session.flush()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from itertools import islice
 
+from torch import Tensor
+
 from service.randomness import permutation
 from service.spec import TrainingSpec
 from worker.data import Batch, TrainingData
@@ -21,16 +23,19 @@ class Batches:
         self._data, self._seed = data, training.seed
         rows = len(data.train)
         self.rows_of_batch = training.rows_of_batch(rows)
-        self._rows_of_step = self.rows_of_batch * training.accumulate
+        self.rows_of_step = self.rows_of_batch * training.accumulate
         lonely = has_batch_norm and self.rows_of_batch > 1 and rows > 1 and rows % self.rows_of_batch == 1
         self._rows = rows - lonely
-        self.steps = -(-self._rows // self._rows_of_step)
+        self.steps = -(-self._rows // self.rows_of_step)
+
+    def index(self, epoch: int) -> Tensor:
+        """Return the rows of an epoch, in its order."""
+        order = permutation(len(self._data.train), self._seed, "order", epoch).to(self._data.x.device)
+        return self._data.train[order][: self._rows]
 
     def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the steps of an epoch from number `first` on."""
-        data, size = self._data, self._rows_of_step
-        order = permutation(len(data.train), self._seed, "order", epoch).to(data.x.device)
-        index = data.train[order][: self._rows]
+        data, size, index = self._data, self.rows_of_step, self.index(epoch)
         whole = data.x[0].numel() * data.x.element_size() * len(index) <= GATHER_BYTES
         if whole:
             yield from islice(data.rows(index).split(size), first, None)

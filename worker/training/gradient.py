@@ -93,7 +93,7 @@ def _passes(network: Network, loss: Loss, parameters: Sequence[Tensor], batch: B
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     found = iter(torch.autograd.grad(whole, learning, allow_unused=True))
     gradients = [next(found) if parameter.requires_grad else None for parameter in parameters]
-    return own.detach(), whole.detach(), output.detach(), *_owned(gradients, parameters)
+    return own.detach(), whole.detach(), output.detach(), *owned(gradients, parameters)
 
 
 def _laid_out(network: Network, x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def _laid_out(network: Network, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _owned(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> list[Tensor | None]:
+def owned(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """Give every gradient memory of its own, laid out as its parameter is: what comes next works in place."""
     taken = {parameter.untyped_storage()._cdata for parameter in parameters}
     owned: list[Tensor | None] = []

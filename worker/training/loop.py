@@ -54,7 +54,7 @@ class Loop:
     ) -> None:
         self.spec, self.network, self.data, self.take_step = spec, network, data, step
         self.lease, self.recorder, self.metrics = lease, recorder, list(metrics)
-        self.device, self.batches = data.x.device, batches
+        self.device, self.batches, self.rows_of_batch = data.x.device, batches, batches.rows_of_batch
         self.epoch = self.step = self.batch = self.rows = 0
         self.pretrained = 0
         """Layers whose pre-training is done."""
