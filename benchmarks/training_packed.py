@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from training_cases import DROPOUT, OUT, Case, data_of, dense, specification, torch_mlp
+from training_idle import Alone, Silent
 
 from service.blocks.schedules import Horizon
 from service.network import build_network, materialize
@@ -27,28 +28,10 @@ from worker.packed.step import Together
 from worker.packed.variants import Variants, replicas_of
 from worker.training.batches import Batches
 from worker.training.loop import Loop
-from worker.training.recorder import Recorder
 from worker.training.step import Step
 
 WANTED = 8.0
 CPU = torch.device("cpu")
-
-
-class Alone:
-    """A lease of nothing: nobody wishes anything."""
-
-    job_id, wish = "", None
-
-    def at_step(self) -> None:
-        """Nobody looks."""
-
-
-class Silent(Recorder):
-    """Keeps measured values to itself."""
-
-    def due(self) -> bool:
-        """Never: there is nowhere to write to."""
-        return False
 
 
 def case_of(dropout: bool) -> Case:

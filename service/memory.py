@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.blocks.noise import StochasticModule
+from service.blocks.noise import VALUES_AT_ONCE, StochasticModule
 from service.errors import Problem
 from service.network import META, PROBE_ROWS, Network
 from service.spec import JobSpec
@@ -53,16 +53,19 @@ class TrainingMemory:
 def training_memory(network: Network, spec: JobSpec, rows: int = 0) -> TrainingMemory:
     """Return what training a network, as `build_network` returned it, takes; `rows` are those of the data set."""
     averages = int(spec.training.averaging is not None)
-    best = int(spec.regularization.early_stopping is not None)
+    best = int(spec.regularization.early_stopping is not None or spec.replicas > 1)
     row = network.records[0].input_shape
     weights = sum(parameter.numel() for parameter in network.parameters()) * FLOAT_BYTES
     learning = sum(p.numel() for n, p in network.named_parameters() if network.learning[n].since is not None)
     # A checkpoint holds weights and state once more. What never learns has neither gradient nor state.
     copies = 1 + 2 * spec.optimizer.state_tensors + averages
+    many = spec.replicas
+    # Where networks train together, the masks of a block of steps are drawn for all of them.
+    noise = 0 if many == 1 else 2 * VALUES_AT_ONCE * len(_noisy(network))
     return TrainingMemory(
-        weights_bytes=weights,
-        beside_bytes=weights * (1 + best) + learning * FLOAT_BYTES * copies,
-        row_bytes=_row_bytes(network),
+        weights_bytes=many * weights,
+        beside_bytes=many * (weights * (1 + best) + learning * FLOAT_BYTES * copies + noise),
+        row_bytes=many * _row_bytes(network),
         data_bytes=rows * torch.Size(row).numel() * FLOAT_BYTES,
     )
 
@@ -83,6 +86,11 @@ def _row_bytes(network: Network) -> int:
     return many - few + max(outputs + inside) * FLOAT_BYTES
 
 
+def _noisy(network: Network) -> list[nn.Module]:
+    """Return the modules that draw."""
+    return [m for m in network.modules() if isinstance(m, StochasticModule) and getattr(m, "rate", True)]
+
+
 def _kept_bytes(network: Network, rows: int) -> int:
     """Return the bytes of the tensors that autograd keeps of a batch, and of the masks of dropout."""
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
@@ -97,8 +105,7 @@ def _kept_bytes(network: Network, rows: int) -> int:
         bits_and_product = torch.empty(2, *output.shape, device=META)
         kept[bits_and_product.untyped_storage()._cdata] = bits_and_product
 
-    noisy = [m for m in network.modules() if isinstance(m, StochasticModule) and getattr(m, "rate", True)]
-    hooks = [module.register_forward_hook(mask) for module in noisy]
+    hooks = [module.register_forward_hook(mask) for module in _noisy(network)]
     was_training = network.training
     network.train()
     try:

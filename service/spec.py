@@ -27,6 +27,9 @@ from service.splitting import Split
 _METRICS: TypeAdapter[list[Metric]] = TypeAdapter(list[AnyMetric])
 
 
+MOST_REPLICAS = 256
+
+
 class NetworkSpec(Strict):
     """The layers, and what they share unless they say otherwise."""
 
@@ -163,6 +166,8 @@ class JobSpec(Strict):
     """Which data."""
     training: TrainingSpec = TrainingSpec()
     """How long and where."""
+    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
+    """Networks to train together, from the seed of the training and the next ones: their model is a deep ensemble."""
     metrics: list[AnyMetric] = Field(default=None)  # type: ignore[arg-type]
     """What to measure besides the loss; default: what suits the loss."""
 
@@ -171,6 +176,12 @@ class JobSpec(Strict):
     def _measure_what_suits_the_loss(cls, value: object, info: ValidationInfo) -> object:
         loss = info.data.get("loss")
         return (DEFAULT_METRICS[loss.task] if loss else []) if value is None else value
+
+    @model_validator(mode="after")
+    def _seeds_for_all(self) -> "JobSpec":
+        if self.training.seed + self.replicas > 2**63:
+            raise ValueError(f"training.seed leaves no seeds for {self.replicas} replicas: each has the next one")
+        return self
 
     @model_validator(mode="after")
     def _several_targets_are_labels(self) -> "JobSpec":
@@ -187,6 +198,8 @@ class JobSpec(Strict):
         value = self.model_dump(mode="json")
         split = value["data"]["split"]
         split["seed"] = value["training"]["seed"] if split["seed"] is None else split["seed"]
+        if value["replicas"] == 1:
+            del value["replicas"]  # what it was before there were replicas, and by the same hash
         return value
 
     @property

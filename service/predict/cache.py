@@ -15,6 +15,7 @@ from service.data.pipeline import Features, TargetCodec
 from service.data.profile import ColumnProfile
 from service.errors import NotFound
 from service.network import Network, build_network, load_weights
+from service.network.stacked import unpacked_weights
 from service.network.tokens import token_count
 from service.spec import JobSpec
 from service.store import aliases, models
@@ -22,6 +23,7 @@ from service.store.blobs import blob_bytes
 from service.store.engine import Store
 from service.store.tables import Model
 from service.uncertainty.calibration import Calibration
+from service.uncertainty.ensembles import Ensemble
 from service.uncertainty.monte_carlo import MonteCarlo
 
 TRUSTED_SECONDS = 1.0
@@ -77,19 +79,26 @@ def load(store: Store, model_id: str) -> LoadedModel:
     weights = blob_bytes(store, row.weights_sha256)
     spec, features, network = rebuilt(row)
     columns = {column["name"]: column for column in row.columns}
-    network.to_empty(device="cpu")
-    load_weights(network, weights)
     return LoadedModel(
         id=model_id,
         spec=spec,
         features=features,
         target=TargetCodec.from_json(row.preprocessing["target"]),
-        monte_carlo=MonteCarlo(network),
+        monte_carlo=_sampler(network, weights, row.members),
         outputs=int(row.preprocessing["outputs"]),
         calibration=None if row.calibration is None else Calibration.from_json(row.calibration),
         target_columns=tuple(ColumnProfile.model_validate(columns[name]) for name in spec.data.targets),
         data_sha256=row.receipt.get("data_sha256"),
     )
+
+
+def _sampler(network: Network, weights: bytes, members: int | None) -> MonteCarlo:
+    """Return what runs a model: one network, or several with stacked weights."""
+    if members is not None:
+        return Ensemble(network, unpacked_weights(network, weights, members))
+    network.to_empty(device="cpu")
+    load_weights(network, weights)
+    return MonteCarlo(network)
 
 
 def rebuilt(row: Model) -> tuple[JobSpec, Features, Network]:

@@ -27,6 +27,7 @@ Outcome = PredictAnswer | TrainyardError
 def is_light(loaded: LoadedModel, request: PredictRequest, settings: Settings) -> bool:
     """Return whether a request takes so little that others may wait for it and run with it."""
     rows = len(request.rows)
+    # A tile holds as much work of an ensemble as of one network: its rows go through all members.
     tile = loaded.monte_carlo.tile(settings.predict_tile_bytes)
     return rows <= settings.predict_batch_rows and rows * max(request.mc_samples, 1) <= LIGHT_TILES * tile
 

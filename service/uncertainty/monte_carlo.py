@@ -49,7 +49,12 @@ class MonteCarlo:
         self._noise = ThreadNoise()
         self._twin = _twin(network)
         set_noise(self._twin, self._noise)
-        self._row_bytes = _row_bytes(network)
+        self._row_bytes = row_bytes(network)
+
+    @property
+    def members(self) -> int:
+        """Trained networks that every row is run through; each of them is thinned as often as samples are asked for."""
+        return 1
 
     @property
     def stochastic_layers(self) -> list[str]:
@@ -71,11 +76,15 @@ class MonteCarlo:
         size = -(-total // count)
         for start in range(0, total, size):
             rows = slice(start, min(start + size, total))
-            yield Chunk(rows, self.network.prefix(x[rows].to(self.device)), tile)
+            yield Chunk(rows, self.prefix(x[rows].to(self.device)), tile)
+
+    def prefix(self, x: Tensor) -> Tensor:
+        """Return what reaches the first stochastic layer."""
+        return self.network.prefix(x)
 
     def outputs(self, chunk: Chunk) -> Tensor:
-        """Return the outputs of the whole network without noise, [R, K]."""
-        return self.network.suffix(chunk.hidden)
+        """Return the outputs of the whole network without noise, [1, R, K]."""
+        return self.network.suffix(chunk.hidden).unsqueeze(0)
 
     def draws(self, chunk: Chunk, samples: int, seed: int, start: int = 0) -> Iterator[Tensor]:
         """Yield the outputs of thinned networks `start` to T, [S, R, K] at a time."""
@@ -107,7 +116,7 @@ def _twin(network: Network) -> Network:
     return copy.deepcopy(network, shared)
 
 
-def _row_bytes(network: Network) -> int:
+def row_bytes(network: Network) -> int:
     """Return what one row of one sample takes in the widest layer while it runs."""
     # A layer holds its input, its output, and the bits and the mask of its output.
     widest = max(prod(record.input_shape) + 3 * prod(record.output_shape) for record in network.records)

@@ -11,8 +11,9 @@ from service.store.engine import Store
 from service.store.tables import Job
 from worker.draining import draining
 from worker.lease import Lease, LeaseLost
+from worker.packed.run import PackedRun
+from worker.training.lone import LoneRun
 from worker.training.loop import Interrupted
-from worker.training.run import Run
 
 log = logging.getLogger(__name__)
 ASK_SECONDS = 0.5
@@ -65,7 +66,8 @@ def _wait_for_database(store: Store, settings: Settings, job: Job) -> bool:
 
 def _attempt(store: Store, settings: Settings, job: Job, lease: Lease, slot: str, first: bool) -> None:
     try:
-        Run(store, settings, job, lease, slot).train(first)
+        kind = PackedRun if job.spec.get("replicas", 1) > 1 else LoneRun
+        kind(store, settings, job, lease, slot).train(first)
     except Interrupted as interruption:
         _interrupted(store, lease, interruption)
     except (LeaseLost, Unavailable):

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from service.store.tables import Job
+from worker.data import TrainingData
 from worker.device import device_name
-from worker.training.loop import Loop
 
 LIBRARIES = ("trainyard", "torch", "numpy", "polars")
 
 
-def receipt(job: Job, loop: Loop, device: torch.device, weights_sha256: str, seconds: float) -> dict[str, Any]:
+def receipt(job: Job, data: TrainingData, device: torch.device, weights_sha256: str, seconds: float) -> dict[str, Any]:
     """Return what decided the result, as JSON values.
 
     Bits are promised for the same spec, data, seed, versions, kind of device and number of threads.
@@ -29,9 +29,6 @@ def receipt(job: Job, loop: Loop, device: torch.device, weights_sha256: str, sec
         "threads": torch.get_num_threads(),
         "deterministic": device.type == "cpu",
         "attempts": job.attempt,
-        "epochs": loop.epoch,
-        "steps": loop.step,
-        "best_epoch": loop.stopping.best_epoch if loop.stopping and loop.best is not None else None,
-        "rows": {"train": len(loop.data.train), "validation": len(loop.data.validation), "test": len(loop.data.test)},
+        "rows": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "seconds": round(seconds, 3),
     }

@@ -2,10 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+from sqlalchemy.orm import Session
 
-from service.blocks.schedules import Horizon
 from service.errors import (
     CorruptBlob,
     DatasetGone,
@@ -15,8 +18,8 @@ from service.errors import (
     Problem,
     TimeLimit,
 )
-from service.memory import size_in_words, training_memory
-from service.network import build_network, materialize, save_weights
+from service.memory import TrainingMemory, size_in_words
+from service.network import Network, build_network
 from service.network.tokens import foreign_token
 from service.settings import Settings
 from service.spec import JobSpec
@@ -24,28 +27,71 @@ from service.store import datasets, events, jobs, models
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.tables import Job
-from service.summary import summarize
+from service.uncertainty.calibration import Calibration
 from worker.data import TrainingData, load
-from worker.device import choose_device, device_name, use_threads
+from worker.device import choose_device, device_name
 from worker.lease import Lease
-from worker.training.batches import Batches
 from worker.training.cadence import Cadence
-from worker.training.calibrate import calibration_of
-from worker.training.checkpoints import Checkpoints
-from worker.training.loop import Interrupted, Loop
+from worker.training.checkpoints import Checkpoints, Snapshot
+from worker.training.loop import Interrupted
 from worker.training.memory import told_apart
-from worker.training.pretrain import pretrain
 from worker.training.receipt import receipt
 from worker.training.recorder import Recorder
-from worker.training.start import start_from_sources
-from worker.training.step import Step
 from worker.training.tally import Units
 
 log = logging.getLogger(__name__)
 
 
-class Run:
-    """What one attempt puts together to train."""
+@dataclass(frozen=True)
+class Result:
+    """What a run comes to: measured values by split, calibration, bytes of the weights."""
+
+    values: dict[str, Any]
+    calibration: Calibration | None
+    weights: bytes
+    parameters: int
+    """Of one network."""
+    best_epoch: int | None = None
+    members: int | None = None
+    """Networks whose weights are stacked in the bytes; None: they are those of one network."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What else the receipt says."""
+
+
+class Runs(Protocol):
+    """What is trained, and where it stands."""
+
+    epoch: int
+    step: int
+    rows: int
+    recorder: Recorder
+
+    @property
+    def rows_of_batch(self) -> int:
+        """Rows of one batch."""
+
+    @property
+    def finished(self) -> bool:
+        """True when there is nothing more to train."""
+
+    @property
+    def keeps(self) -> bool:
+        """True at the end of an epoch whose checkpoint is to stay."""
+
+    def run(self, between: Callable[[bool], None]) -> None:
+        """Train to the end; `between` is called now and then between steps."""
+
+    def snapshot(self) -> Snapshot:
+        """Return this moment of the run."""
+
+
+L = TypeVar("L", bound=Runs)
+
+
+class Run(Generic[L]):
+    """What one attempt puts together to train, from its checkpoint to its end; what exactly, its kinds say."""
+
+    memory: TrainingMemory
 
     def __init__(self, store: Store, settings: Settings, job: Job, lease: Lease, slot: str) -> None:
         self.store, self.settings, self.job, self.lease = store, settings, job, lease
@@ -54,12 +100,12 @@ class Run:
         self.device = choose_device(self.spec.training.device, slot)
         with told_apart(None, 0):
             self.data = self._load()
-        self.loop = self._loop()
+        self.loop: L = self._loop()
         self.checkpoints = Checkpoints(store, lease, settings.chunk_bytes)
 
     def train(self, first: bool) -> None:
         """Go on from the last checkpoint, or begin, as the `first` to train this job; train; finish."""
-        with told_apart(self.memory, self.loop.batches.rows_of_batch):
+        with told_apart(self.memory, self.loop.rows_of_batch):
             if not first:
                 self._resume()
             self._train()
@@ -102,7 +148,32 @@ class Run:
         except (NotFound, CorruptBlob) as error:
             raise DatasetGone(f"The data set {self.job.dataset} cannot be read: {error}") from error
 
-    def _loop(self) -> Loop:
+    def _loop(self) -> L:
+        """Return what trains."""
+        raise NotImplementedError
+
+    def _pretrain(self) -> None:
+        """Do what comes before the first step."""
+        raise NotImplementedError
+
+    def _resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        raise NotImplementedError
+
+    def _result(self) -> Result:
+        """Return what the run came to."""
+        raise NotImplementedError
+
+    def _tell_of_the_end(self, session: Session) -> None:
+        """Say what there is to say of how it ended."""
+        raise NotImplementedError
+
+    def _network(self) -> Network:
+        """Return the network of the job on the meta device.
+
+        Raises:
+            InvalidSpec: The rows hold what are no tokens of it.
+        """
         spec, data = self.spec, self.data
         shape, limit = data.input_shape, self.settings.max_parameters
         network = build_network(spec.network, spec.regularization, shape, data.outputs, limit, data.vocabulary)
@@ -110,47 +181,21 @@ class Run:
             row, value, tokens = found
             message = f"row {row} holds {value:g}, which is no token id: whole numbers from 0 to {tokens - 1}"
             raise InvalidSpec([Problem("network.layers[0].input_dim", message, tokens)])
-        batches = Batches(data, spec.training, network.has_batch_norm)
-        use_threads(summarize(network).multiply_adds * batches.rows_of_batch, self.settings.threads_of_a_job)
-        self.memory = training_memory(network, spec, len(data.x))
-        self._tell_of_the_start(batches.rows_of_batch)
-        with told_apart(self.memory, batches.rows_of_batch):
-            network = start_from_sources(self.store, materialize(network, spec.training.seed)).to(self.device)
-        horizon = Horizon(batches.steps, batches.steps * spec.training.epochs)
-        step = Step(network, spec, self.device, horizon, batches.rows_of_batch)
-        recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps)
-        return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, self._units())
+        return network
 
-    def _tell_of_the_start(self, rows: int) -> None:
+    def _tell_of_the_start(self, rows: int, what: str = "") -> None:
         size, where = self.memory.of(rows), device_name(self.device)
         trained, kept = len(self.data.train), len(self.data.validation)
-        message = f"Training on {where} with {trained:,} rows, {kept:,} to validate; about {size_in_words(size)}."
+        message = f"Training{what} on {where} with {trained:,} rows, {kept:,} to validate; about {size_in_words(size)}."
         with self.lease.write() as session:
             data = {"device": where, "rows": trained, "validation_rows": kept, "memory_bytes": size}
             events.add(session, self.job.id, "training", message, attempt=self.job.attempt, data=data)
-
-    def _pretrain(self) -> None:
-        loop, x = self.loop, self.data.x[self.data.train]
-        for found in pretrain(self.spec, loop.network, x, loop.batches.rows_of_batch, loop.pretrained, loop.check_wish):
-            loop.pretrained += 1
-            self._checkpoint()
-            first, last = found.errors[0], found.errors[-1]
-            message = f"Pre-trained {found.layer}: its reconstruction error went from {first:.4g} to {last:.4g}."
-            with self.lease.write() as session:
-                data = {"layer": found.layer, "reconstruction_errors": found.errors}
-                events.add(session, self.job.id, "pretrained", message, attempt=self.job.attempt, data=data)
 
     def _units(self) -> Units | None:
         if self.data.target.classes is not None:
             return None
         scale, shift = (torch.tensor(v, dtype=torch.float64) for v in (self.data.target.scale, self.data.target.shift))
         return Units(scale.to(self.device), shift.to(self.device))
-
-    def _resume(self) -> None:
-        found = self.checkpoints.resume()
-        if found is not None:
-            row, tensors, best = found
-            self.loop.restore(row.state, tensors, best)
 
     def _checkpoint(self) -> None:
         self.checkpoints.save(self.loop.snapshot(), self.loop.recorder)
@@ -159,20 +204,16 @@ class Run:
         loop, lease = self.loop, self.lease
         snapshot = loop.snapshot()
         best, last = self.checkpoints.write_blobs(snapshot)
-        values = dict(loop.restore_best())
-        if len(self.data.test):
-            values["test"] = loop.measure(self.data.test, loop.check_wish)
-            loop.recorder.add("test", loop.epoch, loop.step, values["test"])
-        loop.take_step.end()
-        tile = self.settings.predict_tile_bytes
-        calibration = calibration_of(loop.network, self.spec, self.data, tile, loop.check_wish)
+        found = self._result()
         weights = BlobWriter(self.store, self.settings.chunk_bytes)
-        weights.write(save_weights(loop.network))
+        weights.write(found.weights)
         with lease.write(loop.recorder.progress(loop.epoch, loop.step, loop.rows)) as session:
             self.checkpoints.insert(session, snapshot, best, last)
             loop.recorder.drain(session)
             blob = weights.finish(session)
-            proof = receipt(self.job, loop, self.device, blob.sha256, time.monotonic() - self.began)
+            seconds = time.monotonic() - self.began
+            proof = receipt(self.job, self.data, self.device, blob.sha256, seconds)
+            proof |= {"epochs": loop.epoch, "steps": loop.step, "best_epoch": found.best_epoch, **found.facts}
             model = models.insert(
                 session,
                 job=self.job.id,
@@ -182,14 +223,13 @@ class Run:
                 classes=self.data.classes,
                 columns=self.data.columns,
                 preprocessing=self.data.preprocessing(),
-                metrics=values,
-                calibration=calibration.to_json() if calibration else None,
+                metrics=found.values,
+                calibration=found.calibration.to_json() if found.calibration else None,
                 receipt=proof,
                 weights=blob,
-                parameters=loop.network.parameter_count,
+                parameters=found.parameters,
+                members=found.members,
             )
-            if loop.stopping and loop.stopping.exhausted:
-                message = f"Early stopping: {loop.stopping.monitor} was best in epoch {loop.stopping.best_epoch}."
-                events.add(session, self.job.id, "early_stopping", message, attempt=self.job.attempt)
+            self._tell_of_the_end(session)
             if not jobs.succeed(session, self.job.id, self.job.attempt, model.id, proof):
                 raise Interrupted(lease.wish or "cancel")
