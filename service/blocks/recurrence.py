@@ -47,8 +47,6 @@ class Sequence(nn.Module):
         super().__init__()
         self.cell, self.units, self.whole = cell, units, whole
         self._step = step
-        self.written_out = False
-        """Whether its places are gone through one by one even where torch has a loop of its own."""
         self.input_mask = Mask(rate) if rate else None
         self.state_masks = nn.ModuleList(
             Mask(recurrent_rate) for _ in range((1 + cell.bidirectional) * (recurrent_rate > 0))
@@ -61,8 +59,8 @@ class Sequence(nn.Module):
         masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]
         if x.is_meta:
             outputs = torch.cat([self._probe(x, way) for way in range(1 + self.cell.bidirectional)], dim=2)
-        elif self.written_out or (masks and masks[0] is not None):
-            ways = [self._run(x, way, masks[way] if masks else None) for way in range(1 + self.cell.bidirectional)]
+        elif masks and masks[0] is not None:
+            ways = [self._run(x, way, mask) for way, mask in enumerate(masks)]
             outputs = ways[0] if len(ways) == 1 else torch.cat(ways, dim=2)
         else:
             outputs = self.cell(x)[0]
@@ -90,7 +88,7 @@ class Sequence(nn.Module):
         state = self._step(inputs, functional.linear(zeros, *of_state), Cell(zeros, zeros))
         return state.output.view(*x.shape[:2], self.units)
 
-    def _run(self, x: Tensor, way: int, mask: Tensor | None) -> Tensor:
+    def _run(self, x: Tensor, way: int, mask: Tensor) -> Tensor:
         """Return the outputs at every place of one way, [batch, length, units], with the state dropped by the mask."""
         of_inputs, of_state = self._weights(way)
         inputs = functional.linear(x, *of_inputs)
@@ -98,7 +96,7 @@ class Sequence(nn.Module):
         state, outputs = Cell(zeros, zeros), []
         places = range(x.shape[1])
         for place in reversed(places) if way else places:
-            recurrent = functional.linear(state.output if mask is None else state.output * mask, *of_state)
+            recurrent = functional.linear(state.output * mask, *of_state)
             state = self._step(inputs[:, place], recurrent, state)
             outputs.append(state.output)
         return torch.stack(outputs[::-1] if way else outputs, dim=1)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from service.blocks.noise import Noise, set_noise
-from service.blocks.recurrence import Sequence as Recurrence
 from service.errors import CorruptBlob
 from service.network.modules import Network
 from service.network.products import StackedProducts
@@ -30,59 +29,31 @@ class StackedNetwork:
     the places of the stacked ones while it lasts, so that only one thread may use a stacked network at a time.
     """
 
-    def __init__(self, network: Network, tensors: Mapping[str, Tensor], by_turns: bool = False) -> None:
-        """Stack the weights; `by_turns`: a pass runs the members one after the other instead."""
-        self.network, self.by_turns = network, by_turns
+    def __init__(self, network: Network, tensors: Mapping[str, Tensor]) -> None:
+        self.network = network
         self.count = next(iter(tensors.values())).shape[0]
         _put(network, tensors)
         self._called = _Called(network)
         self._noise = MemberNoise()
-        for module in network.modules():
-            if isinstance(module, Recurrence):
-                # Torch's own loops over a sequence have no form for stacked weights.
-                module.written_out = not by_turns
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(iter(self._tensors()))[1].device
 
     def set_noise(self, noise: Noise | None) -> None:
         """Have stochastic layers draw from a noise that gives [K, ...], or give none of them any."""
         self._noise.source = noise
         set_noise(self.network, None if noise is None else self._noise)
 
-    def run(self, of: Of, x: Tensor, rows_in: int | None, rows_out: int = 0) -> Any:
-        """Return what `of` gives for every member.
-
-        `rows_in` is the axis of `x` that the members stand along, None where all see the same rows; in the results
-        they stand along `rows_out`.
-        """
-        weights = {f"network.{name}": tensor for name, tensor in self._tensors()}
-        if self.by_turns:
-            return self._run_by_turns(of, x, weights, rows_in, rows_out)
+    def run(self, of: Of, x: Tensor, shared: bool = False) -> Any:
+        """Return what `of` gives for every member, [K, ...], on rows [K, R, ...] or, `shared`, on the same [R, ...]."""
         members = torch.arange(self.count, device=x.device)
 
         def one(member: Tensor, weights: Mapping[str, Tensor], rows: Tensor) -> Any:
             self._noise.member = member
             return functional_call(self._called, dict(weights), (of, rows))
 
+        weights = {f"network.{name}": tensor for name, tensor in self._tensors()}
         # Noise is drawn for all members alike, by generators of its own.
-        whole = torch.vmap(one, in_dims=(0, 0, rows_in), randomness="same")
+        whole = torch.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="same")
         with StackedProducts():
-            found = whole(members, weights, x)
-        return found.movedim(0, rows_out) if rows_out else found
-
-    def _run_by_turns(
-        self, of: Of, x: Tensor, weights: Mapping[str, Tensor], rows_in: int | None, rows_out: int
-    ) -> Tensor:
-        found: list[Tensor] = []
-        for member in range(self.count):
-            self._noise.member = member
-            own = {name: tensor[member] for name, tensor in weights.items()}
-            rows = x if rows_in is None else x.select(rows_in, member)
-            found.append(functional_call(self._called, own, (of, rows)))
-        return torch.stack(found, dim=rows_out)
+            return whole(members, weights, x)
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         return [*self.network.named_parameters(), *self.network.named_buffers()]
@@ -92,7 +63,7 @@ class MemberNoise(Noise):
     """What the noise of all members gives, as one member sees it inside of a pass."""
 
     source: Noise | None = None
-    member: Tensor | int
+    member: Tensor
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return the bits of this member."""
@@ -178,8 +149,6 @@ class _OfMember(torch.autograd.Function):
         return stacked.detach(), 0
 
 
-def _seen_by(member: Tensor | int, stacked: Tensor) -> Tensor:
-    if isinstance(member, int):
-        return stacked[member]
+def _seen_by(member: Tensor, stacked: Tensor) -> Tensor:
     seen: Tensor = _OfMember.apply(member, stacked)  # type: ignore[no-untyped-call]
     return seen

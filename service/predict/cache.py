@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 
 import torch
 
@@ -62,9 +61,7 @@ class LoadedModel:
     @property
     def size(self) -> int:
         """Bytes that the model takes."""
-        network = self.monte_carlo.network
-        weights = sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))
-        return weights + OVERHEAD_BYTES
+        return self.monte_carlo.weights_bytes + OVERHEAD_BYTES * self.monte_carlo.members
 
 
 def load(store: Store, model_id: str) -> LoadedModel:

@@ -27,9 +27,9 @@ Outcome = PredictAnswer | TrainyardError
 def is_light(loaded: LoadedModel, request: PredictRequest, settings: Settings) -> bool:
     """Return whether a request takes so little that others may wait for it and run with it."""
     rows = len(request.rows)
-    # A tile holds as much work of an ensemble as of one network: its rows go through all members.
     tile = loaded.monte_carlo.tile(settings.predict_tile_bytes)
-    return rows <= settings.predict_batch_rows and rows * max(request.mc_samples, 1) <= LIGHT_TILES * tile
+    runs = rows * max(request.mc_samples, 1) * loaded.monte_carlo.members
+    return rows <= settings.predict_batch_rows and runs <= LIGHT_TILES * tile
 
 
 def answer_together(loaded: LoadedModel, requests: Sequence[PredictRequest], settings: Settings) -> list[Outcome]:

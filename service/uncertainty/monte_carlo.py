@@ -61,6 +61,11 @@ class MonteCarlo:
         """Names of the layers that draw random numbers."""
         return self.network.stochastic_layers
 
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the weights and statistics."""
+        return sum(tensor.nbytes for tensor in chain(self.network.parameters(), self.network.buffers()))
+
     def tile(self, tile_bytes: int) -> int:
         """Return how many rows x samples run at once when a tile may take `tile_bytes`."""
         limit = tile_bytes // self._row_bytes

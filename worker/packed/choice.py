@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from service.blocks.recurrence import Sequence as Recurrence
 from service.blocks.schedules import Horizon
 from service.network import Network
 from service.summary import summarize
@@ -18,8 +18,8 @@ from worker.training.memory import ran_out
 
 MOST_WORK = 16_000_000
 """Multiply-adds of a batch through one network from which on a processor gains nothing from many at once."""
-MOST_PLACES = 64
-"""Places of a sequence up to which a recurrent layer is worth writing out place by place."""
+MOST_CONVOLVED = 4_000_000
+"""The same where there are convolutions, which a processor runs better for one network at a time."""
 TRIED_ROWS = 4
 
 Build = Callable[[Variants], Pack]
@@ -50,13 +50,16 @@ def _known(variants: Variants, network: Network, device: torch.device, rows_of_b
         return f"the optimizer {spec.optimizer.type} looks at the loss as often as it likes"
     if spec.pretrain is not None:
         return "their layers are pre-trained one by one"
-    places = max((r.input_shape[0] for r in network.places.values() if isinstance(r.module, Recurrence)), default=0)
-    if places > MOST_PLACES:
-        return f"a recurrent layer goes through {places} places, more than {MOST_PLACES}"
-    work = summarize(network).multiply_adds * rows_of_batch
-    if device.type == "cpu" and work > MOST_WORK:
+    if _has(network, nn.RNNBase):
+        return "torch runs recurrent layers many times as fast for one network at a time"
+    work, convolves = summarize(network).multiply_adds * rows_of_batch, _has(network, nn.modules.conv._ConvNd)
+    if device.type == "cpu" and work > (MOST_CONVOLVED if convolves else MOST_WORK):
         return f"a batch takes {work:,} multiply-adds, so that there is nothing to gain"
     return None
+
+
+def _has(network: Network, kind: type[nn.Module]) -> bool:
+    return any(isinstance(module, kind) for module in network.modules())
 
 
 def _tried(variants: Variants, device: torch.device, horizon: Horizon, rows_of_batch: int) -> str | None:

@@ -25,7 +25,7 @@ class Finished:
 
     def outputs(self, x: Tensor, shared: bool) -> Tensor:
         """Return the outputs in prediction mode, [K, R, O]; `shared`: all jobs see the same rows, [R, ...]."""
-        return self.ensemble.members_on(x, None if shared else 0)
+        return self.ensemble.members_on(x, shared)
 
     def measure(
         self, part: str, measured: PackedMeasure, device: torch.device, between: Callable[[], None]

@@ -94,7 +94,7 @@ class PackedGradient:
     @torch.enable_grad()
     def _run(self, given: Sequence[Tensor], share: float) -> Results:
         count, rows = given[1].shape[:2]
-        output, activity = self._stacked.run(_outputs_and_penalty, given[0], 0)
+        output, activity = self._stacked.run(_outputs_and_penalty, given[0])
         # What a row adds to the loss looks at no other row, so that those of all jobs are rows alike.
         flat = Batch(*[part.flatten(0, 1) for part in given])
         own = losses_of_rows(self._loss, output.flatten(0, 1), flat).view(count, rows).mean(1)

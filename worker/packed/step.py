@@ -118,7 +118,7 @@ class Together:
 
     def outputs(self, x: Tensor, shared: bool) -> Tensor:
         """Return the outputs in prediction mode, [K, R, O]; `shared`: all jobs see the same rows, [R, ...]."""
-        found: Tensor = self.stacked.run(lambda network, rows: network(rows), x, None if shared else 0)
+        found: Tensor = self.stacked.run(lambda network, rows: network(rows), x, shared)
         return found
 
     @contextmanager

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from service.network import Network
-from service.network.stacked import StackedNetwork
+from service.randomness import derive
 from service.uncertainty.ensembles import Ensemble
 from service.uncertainty.monte_carlo import MonteCarlo
 from tests.service.uncertainty.networks import DENSE, MIB, NETWORKS, OUT, TOLERANCE, build, drop, rows_of
@@ -35,9 +35,10 @@ def ensemble_of(networks: list[Network], name: str) -> Ensemble:
 
 
 def one_by_one(networks: list[Network], x: Tensor) -> Tensor:
-    """Return sample t * K + k from member k alone, with the mask of a lone network's sample of this number."""
-    alone = [MonteCarlo(network).samples(x, MEMBERS * DRAWS, SEED, MIB) for network in networks]
-    return torch.stack([alone[number % MEMBERS][number] for number in range(MEMBERS * DRAWS)])
+    """Return sample t * K + k from member k alone: its draw t, with masks of its own."""
+    seeds = [derive(SEED, "member", place) for place in range(MEMBERS)]
+    alone = [MonteCarlo(network).samples(x, DRAWS, seed, MIB) for network, seed in zip(networks, seeds, strict=True)]
+    return torch.stack([alone[number % MEMBERS][number // MEMBERS] for number in range(MEMBERS * DRAWS)])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -57,9 +58,9 @@ def test_without_noise_every_member_is_a_sample(name: str) -> None:
         expected = torch.stack([network(x) for network in networks])
         (chunk,) = ensemble.chunks(x, 64 * MIB)
         torch.testing.assert_close(ensemble.outputs(chunk), expected, **TOLERANCE)
-        torch.testing.assert_close(ensemble.members_on(x, None), expected, **TOLERANCE)
+        torch.testing.assert_close(ensemble.members_on(x, True), expected, **TOLERANCE)
         own = torch.stack([x, x.flip(0), x])
-        found = ensemble.members_on(own, 0)
+        found = ensemble.members_on(own, False)
     torch.testing.assert_close(found[1], expected[1].flip(0), **TOLERANCE)
     assert ensemble.members == MEMBERS and ensemble.stochastic_layers == networks[0].stochastic_layers
 
@@ -88,25 +89,6 @@ def test_threads_share_an_ensemble_without_disturbing_each_other() -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(found[seed], expected[seed]) for seed in range(4))
-
-
-def test_members_run_at_once_but_for_recurrent_layers() -> None:
-    for name in NETWORKS:
-        assert ensemble_of(members_of(name), name)._stacked.by_turns == (name == "recurrent")
-
-
-def test_what_has_no_form_for_many_runs_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = StackedNetwork.run
-
-    def run(self: StackedNetwork, *args: object) -> object:
-        if not self.by_turns:
-            raise RuntimeError("Batching rule not implemented")
-        return original(self, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(StackedNetwork, "run", run)
-    networks, x = members_of("several"), rows_of((7,), 4)
-    found = ensemble_of(networks, "several").samples(x, DRAWS, SEED, MIB)
-    torch.testing.assert_close(found, one_by_one(networks, x), **TOLERANCE)
 
 
 def test_a_member_that_is_no_number_leaves_the_others_as_they_are() -> None:

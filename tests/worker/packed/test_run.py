@@ -184,3 +184,23 @@ def test_pre_training_of_each_goes_on_where_it_was_broken_off(
     draining.resume()
     attempt(sqlite_store, settings, job_id)
     assert outcome(sqlite_store, job_id) == expected
+
+
+def test_the_stack_shrinks_when_half_of_it_has_stopped(
+    sqlite_store: Store, settings: Settings, wine: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    original = Together.__call__
+
+    def call(self: Together, batch: Any, step: int) -> Any:
+        sizes.append(len(self.variants))
+        return original(self, batch, step)
+
+    monkeypatch.setattr(Together, "__call__", call)
+    sections = {"regularization": STOPPING, "training": {**TRAINING, "epochs": 40}}
+    job = attempt(sqlite_store, settings, queue(sqlite_store, wine, replicated(**sections)))
+    assert job.receipt is not None and job.total_epochs == 40
+    ends = [member["epochs"] for member in job.receipt["replicas"]]
+    assert len(set(ends)) > 1 and max(ends) < 40
+    assert sizes[1] == REPLICAS and min(sizes[1:]) <= REPLICAS / 2
+    assert job.epoch == max(ends)

@@ -1,20 +1,14 @@
 """Steps of several jobs together, against the same jobs alone: for every block and every way of training."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from service.settings import Settings
-from service.spec import JobSpec
-from service.store.engine import Store
-from tests.support.every_block import DATA, Case, cases, specification
+from tests.support.every_block import Case, cases, specification
 from tests.worker.packed.packs import alone, assert_alike, together
-from tests.worker.runs import put
 from tests.worker.training.test_traced import WAYS
-from worker.data import TrainingData, load
 from worker.packed.variants import replicas_of
 from worker.training import recorded
 
@@ -23,19 +17,8 @@ CLOSE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
 """Float32, over ten steps that each begin where the last one ended."""
 ALIKE_BY_CHANCE = {"data", "preprocessing", "pretraining", "metric"}
 """Families that a step has nothing to do with."""
-ELSEWHERE = {"optimizer-lbfgs"}
-"""What does not train together."""
-
-
-@pytest.fixture
-def loaded(sqlite_store: Store, settings: Settings, tmp_path: Path) -> Any:
-    def of(case: Case) -> tuple[JobSpec, TrainingData]:
-        kind, content = DATA[case.data]
-        dataset = put(sqlite_store, tmp_path / "data", content, kind)
-        spec = JobSpec.model_validate({**case.spec, "data": {**case.spec["data"], "dataset": dataset.id}})
-        return spec, load(sqlite_store, dataset, spec)
-
-    return of
+ELSEWHERE = {"optimizer-lbfgs", "layer-gru", "layer-lstm", "layer-simple_rnn"}
+"""What takes turns: tests/worker/packed/test_choice.py."""
 
 
 def chosen() -> list[Case]:
