@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from training import Alone, Silent, seconds
+from training import seconds
+from training_idle import Alone, Silent
 
 from service.blocks.schedules import Horizon
 from service.client import Client
@@ -32,6 +33,7 @@ from service.settings import Settings
 from service.spec import JobSpec
 from service.stack import temporary_stack
 from service.summary import summarize
+from service.uncertainty.monte_carlo import MonteCarlo
 from worker.data import TrainingData, prepare
 from worker.device import use_threads
 from worker.training.batches import Batches
@@ -120,7 +122,7 @@ def bare(path: Path, epochs: int) -> None:
     loop.restore_best()
     loop.measure(data.test)
     loop.take_step.end()
-    calibration_of(network, spec, data, settings.predict_tile_bytes, lambda: None)
+    calibration_of(MonteCarlo(network), spec, data, settings.predict_tile_bytes, lambda: None)
 
 
 def served(client: Client, spec: dict[str, Any]) -> tuple[float, dict[str, float]]:

@@ -20,7 +20,9 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
+import training_packed
 from training_cases import CASES, Case, data_of, products, specification
+from training_idle import Alone, Silent
 from training_peers import Train, keras_fit, lightning_fit, torch_loop
 
 from service.blocks.schedules import Horizon
@@ -32,27 +34,9 @@ from worker.lease import Lease
 from worker.training import recorded
 from worker.training.batches import Batches
 from worker.training.loop import Loop
-from worker.training.recorder import Recorder
 from worker.training.step import Step
 
 LOOP = "PyTorch loop"
-
-
-class Alone:
-    """A lease of nothing: nobody wishes anything."""
-
-    job_id, wish = "", None
-
-    def at_step(self) -> None:
-        """Nobody looks."""
-
-
-class Silent(Recorder):
-    """Keeps measured values to itself."""
-
-    def due(self) -> bool:
-        """Never: there is nowhere to write to."""
-        return False
 
 
 def loop_of(case: Case, data: TrainingData, threads: int, **training: object) -> Loop:
@@ -174,6 +158,8 @@ def main() -> None:
     for case in CASES:
         if chosen.case in case.name:
             measure(case, chosen.pairs, chosen.threads, chosen.variants)
+    if chosen.case in "64 networks":
+        training_packed.measure(training_packed.case_of(dropout=False), 64, chosen.pairs)
 
 
 if __name__ == "__main__":

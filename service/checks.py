@@ -179,6 +179,20 @@ def shared_steps(spec: JobSpec) -> Iterator[Problem]:
         yield Problem("training.compile", "cannot compile what several devices exchange in a step", True, [False])
 
 
+def replicas_fit(spec: JobSpec) -> Iterator[Problem]:
+    """Networks that train together share one device, and the steps that are recorded for all of them."""
+    training, many = spec.training, spec.replicas
+    if many == 1:
+        return
+    if training.devices > 1:
+        yield Problem("training.devices", f"{many} replicas train on one device", training.devices, [1])
+    if training.compile:
+        yield Problem("training.compile", f"compiles the steps of one network, and replicas is {many}", True, [False])
+    if training.seed + many > 2**63:
+        message = f"leaves no seeds for {many} replicas: each has the next one"
+        yield Problem("training.seed", message, training.seed, {"le": 2**63 - many})
+
+
 CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("network",), some_weights),
     (("network",), auto_only_last),
@@ -194,5 +208,6 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("optimizer", "regularization"), whole_gradients),
     (("optimizer", "training"), steps_to_skip),
     (("training",), shared_steps),
+    (("training", "replicas"), replicas_fit),
 )
 """Every rule, and the parts of the specification that it reads."""

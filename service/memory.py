@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from service.blocks.noise import StochasticModule
+from service.blocks.noise import VALUES_AT_ONCE, StochasticModule
 from service.errors import Problem
 from service.network import META, PROBE_ROWS, Network
 from service.settings import Settings
@@ -134,16 +134,20 @@ def training_memory(network: Network, spec: JobSpec, data_bytes: int = 0) -> Tra
     """
     half = HALVES.get(spec.training.precision)
     averages = int(spec.training.averaging is not None)
-    best = int(spec.regularization.early_stopping is not None)
+    best = int(spec.regularization.early_stopping is not None or spec.replicas > 1)
     weights = sum(parameter.numel() for parameter in network.parameters()) * FLOAT_BYTES
     learning = sum(p.numel() for n, p in network.named_parameters() if network.learning[n].since is not None)
     # A checkpoint holds weights and state once more. What never learns has neither gradient nor state.
     copies = 1 + 2 * spec.optimizer.state_tensors + averages
+    many = spec.replicas
+    # Where networks train together, the masks of a block of steps are drawn for all of them.
+    noise = 0 if many == 1 else 2 * VALUES_AT_ONCE * len(_noisy(network))
     return TrainingMemory(
-        weights_bytes=weights,
+        weights_bytes=many * weights,
         # In half precision the forward pass has copies of the weights that take half of their bytes.
-        beside_bytes=weights * (1 + best) + learning * FLOAT_BYTES * copies + weights // 2 * (half is not None),
-        row_bytes=_row_bytes(network, half),
+        beside_bytes=many
+        * (weights * (1 + best) + learning * FLOAT_BYTES * copies + weights // 2 * (half is not None) + noise),
+        row_bytes=many * _row_bytes(network, half),
         data_bytes=data_bytes,
     )
 
@@ -164,6 +168,11 @@ def _row_bytes(network: Network, half: torch.dtype | None) -> int:
     return many - few + max(outputs + inside) * FLOAT_BYTES
 
 
+def _noisy(network: Network) -> list[nn.Module]:
+    """Return the modules that draw."""
+    return [m for m in network.modules() if isinstance(m, StochasticModule) and getattr(m, "rate", True)]
+
+
 def _kept_bytes(network: Network, rows: int, half: torch.dtype | None) -> int:
     """Return the bytes of the tensors that autograd keeps of a batch, and of the masks of dropout."""
     kept: dict[int, Tensor] = {}  # the tensors themselves: the storage of one that is gone may be another's
@@ -172,8 +181,7 @@ def _kept_bytes(network: Network, rows: int, half: torch.dtype | None) -> int:
         bits_and_product = torch.empty(2, *output.shape, device=META)
         kept[bits_and_product.untyped_storage()._cdata] = bits_and_product
 
-    noisy = [m for m in network.modules() if isinstance(m, StochasticModule) and getattr(m, "rate", True)]
-    hooks = [module.register_forward_hook(mask) for module in noisy]
+    hooks = [module.register_forward_hook(mask) for module in _noisy(network)]
     was_training = network.training
     network.train()
     try:

@@ -28,6 +28,7 @@ from service.splitting import Split
 CAME_LATER = {"keep": "best", "devices": 1, "tf32": False, "compile": False}
 """Settings of training that came later: by default they leave the hashes of specifications as they were."""
 _METRICS: TypeAdapter[list[Metric]] = TypeAdapter(list[AnyMetric])
+MOST_REPLICAS = 256
 
 
 class NetworkSpec(Strict):
@@ -191,6 +192,8 @@ class JobSpec(Strict):
     """Which data."""
     training: TrainingSpec = TrainingSpec()
     """How long and where."""
+    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
+    """Networks to train together, from the seed of the training and the next ones: their model is a deep ensemble."""
     metrics: list[AnyMetric] = Field(default=None)  # type: ignore[arg-type]
     """What to measure besides the loss; default: what suits the loss."""
 
@@ -215,6 +218,8 @@ class JobSpec(Strict):
         value = self.model_dump(mode="json")
         split = value["data"]["split"]
         split["seed"] = value["training"]["seed"] if split["seed"] is None else split["seed"]
+        if value["replicas"] == 1:
+            del value["replicas"]  # what it was before there were replicas, and by the same hash
         return value
 
     @property

@@ -42,10 +42,13 @@ class Batch:
         rest = (None if t is None else t[rows] for t in (self.weight, self.y_other, self.weight_other))
         return Batch(self.x[rows], self.y[rows], *rest)
 
+    def parts(self) -> list[Tensor]:
+        """Return the tensors that there are, in the order of the fields."""
+        return [t for t in (self.x, self.y, self.weight, self.y_other, self.weight_other) if t is not None]
+
     def split(self, rows: int) -> Iterator["Batch"]:
         """Yield all of it in pieces of so many rows, the last one of those that are left."""
-        parts = (t for t in (self.x, self.y, self.weight, self.y_other, self.weight_other) if t is not None)
-        return (Batch(*pieces) for pieces in zip(*(torch.split(part, rows) for part in parts), strict=True))
+        return (Batch(*pieces) for pieces in zip(*(torch.split(part, rows) for part in self.parts()), strict=True))
 
     def to(self, device: torch.device) -> "Batch":
         """Return the same rows on a device, to which they are on their way."""

@@ -61,6 +61,9 @@ async def export_model(
         if dropout == "on":
             raise InvalidInput([Problem("dropout", "is for onnx and torch: this format holds no graph", "on", ["off"])])
         return await run_in_threadpool(_whole, service, row)
+    if row.members is not None:
+        message = f"holds one network, and this model is an ensemble of {row.members}"
+        raise NotExportable([Problem("format", message, format, ["safetensors"])])
     exported = await asyncio.wrap_future(service.exporter.ask(row, format, dropout=dropout == "on"))
     return _answer(exported, f"{row.id}.{ENDINGS[format]}")
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from service.api.deps import Backend
 from service.api.submission import examine
 from service.blocks.base import Strict
-from service.errors import InvalidInput, Problem
+from service.errors import InvalidInput, Problem, WrongState
 from service.findings import did_you_mean
 from service.spec import JobSpec
 from service.store import weights
@@ -52,7 +52,13 @@ def extended(service: Backend, parent: Job, request: ExtendRequest) -> tuple[Job
     Raises:
         InvalidInput: A setting may not change, or there is none of this name; its path is `settings`.
         InvalidSpec: The specification is not valid with the changes.
+        WrongState: The parent has several networks.
     """
+    if parent.spec.get("replicas", 1) > 1:
+        raise WrongState(
+            f"Job {parent.id} has replicas, which may have ended at different epochs and cannot go on from there "
+            "together: submit it anew with more epochs."
+        )
     value = copy.deepcopy(parent.spec)
     value["training"]["epochs"] = parent.epoch + request.epochs
     problems = [_refused(name) for name in request.settings if name not in CHANGEABLE]

@@ -73,6 +73,7 @@ def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Re
             receipt=made.receipt,
             weights=weights.finish(session),
             parameters=made.parameters,
+            members=made.members,
         )
         reply = Reply(201, Model.of(row).model_dump(mode="json"), f"/v1/models/{row.id}")
         once.finish(session, fingerprint, reply)

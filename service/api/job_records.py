@@ -5,14 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from service.api.answers.jobs import Checkpoint, Event, Events, Metric, Metrics
+from service.api.answers.jobs import Checkpoint, Event, Events
+from service.api.answers.metrics import Metric, Metrics
 from service.api.deps import Service, known_query
 from service.api.download import DOWNLOAD, download
 from service.api.openapi import errors
 from service.api.pagination import AfterCheckpoint, Limit, Page
 from service.api.parameters import NO_CONTROLS, CheckpointId, JobId, Step
 from service.api.stream import EVENT_STREAM, follow, over
-from service.errors import InvalidInput, NotFound
+from service.errors import InvalidInput, NotFound, Problem
+from service.spec import MOST_REPLICAS
 from service.store import checkpoints, events, jobs, metrics
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(known_query)])
@@ -33,6 +35,10 @@ Since = Annotated[
 MaxPoints = Annotated[
     int, Query(ge=1, le=100_000, description="Thin a longer curve out to so many values; its ends and extremes stay.")
 ]
+Replica = Annotated[
+    int | None,
+    Query(ge=0, lt=MOST_REPLICAS, description="Those of one of the job's replicas, from 0 on; default: their means."),
+]
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Where a stream that broke off goes on."),
@@ -47,12 +53,27 @@ def list_metrics(
     split: Split = None,
     since: Since = None,
     max_points: MaxPoints = 10_000,
+    replica: Replica = None,
 ) -> Metrics:
-    """Return what was measured, in the order of the steps."""
+    """Return what was measured, in the order of the steps; of several replicas the mean, the least and the largest."""
     with service.store.read() as session:
-        jobs.get(session, job_id)
-        rows = metrics.query(session, job_id, name=name, split=split, since=since, max_points=max_points)
+        number = _number_of(replica, int(jobs.get(session, job_id).spec.get("replicas", 1)))
+        rows = metrics.query(
+            session, job_id, name=name, split=split, since=since, max_points=max_points, replica=number
+        )
         return Metrics(data=[Metric.of(row) for row in rows])
+
+
+def _number_of(replica: int | None, replicas: int) -> int:
+    """Return the number under which values of a replica are stored.
+
+    Raises:
+        InvalidInput: The job has fewer.
+    """
+    if replica is not None and replica >= replicas:
+        message = f"the job has {replicas} of them" if replicas > 1 else "the job has one network"
+        raise InvalidInput([Problem("replica", message, replica, {"ge": 0, "lt": replicas})])
+    return metrics.ALL if replica is None or replicas == 1 else replica
 
 
 @router.get(

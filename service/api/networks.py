@@ -110,4 +110,4 @@ def _answer(service: Backend, plan: Plan, sha256: str | None, advice: list[Advic
     summary = summarize(plan.network)
     memory = Memory.of(plan.memory, summary.activation_bytes, plan.batch_rows, service.settings.memory_of_a_job)
     noisy = plan.network.stochastic_layers
-    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, sha256, advice)
+    return NetworkCheck.of(summary, memory, plan.input_shape, plan.outputs, noisy, plan.spec.replicas, sha256, advice)

@@ -59,6 +59,9 @@ def _of_weights(store: Store, block: Pretrained, path: str) -> tuple[Pretrained,
 def _of_model(store: Store, block: Pretrained, path: str) -> tuple[Pretrained, Stored]:
     with store.read() as session:
         row = models.get(session, block.source)
+    if row.members is not None:
+        message = "is an ensemble: start from a model of one network"
+        raise InvalidSpec([Problem(f"{path}.source", message, block.source)])
     spec, features, network = rebuilt(row)
     origin = Origin(spec.network, network, int(row.preprocessing["outputs"]), features.vocabulary)
     layers = origin.cut(block, path)

@@ -26,7 +26,7 @@ class Accuracy(Metric):
         else:
             right = prediction.argmax(dim=1) == target
         hits = right.sum().double()
-        return torch.stack([hits, hits.new_tensor(float(right.numel()))])
+        return torch.stack([hits, torch.full_like(hits, float(right.numel()))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())
@@ -49,7 +49,7 @@ class TopKAccuracy(Metric):
     def sums(self, prediction: Tensor, target: Tensor, variance: Tensor | None = None) -> Tensor:
         best = prediction.topk(min(self.k, prediction.shape[1]), dim=1).indices
         hits = (best == target[:, None]).any(dim=1).sum().double()
-        return torch.stack([hits, hits.new_tensor(float(len(target)))])
+        return torch.stack([hits, torch.full_like(hits, float(len(target)))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())

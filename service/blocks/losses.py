@@ -78,6 +78,8 @@ class ClassLoss(Loss):
 
 FEW_CLASSES = 16
 """Up to so many, torch takes up to ten times as long along the last axis as along the first, copying included."""
+MANY_ROWS = 256
+"""Rows from which on that is worth the copying, forward and backward."""
 
 
 class SoftmaxLoss(ClassLoss):
@@ -102,7 +104,10 @@ class CrossEntropy(SoftmaxLoss):
     """Share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
+        if output.shape[1] > FEW_CLASSES or len(output) < MANY_ROWS:
+            return functional.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
+        first, same = output.t().contiguous()[None], target[None]
+        return functional.cross_entropy(first, same, reduction="none", label_smoothing=self.label_smoothing)[0]
 
 
 class BinaryCrossEntropy(ClassLoss):

@@ -6,6 +6,7 @@ fifth of the cost; the rate is rounded to 1/65536 and the scale is exact for the
 left for small layers is the cost of beginning to draw, which many steps share.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -45,6 +46,15 @@ def keep_mask(bits: Tensor, rate: float) -> Tensor:
 def keep_scale(rate: float) -> float:
     """Return what kept values are multiplied by: 1 / (1 - rate), exact for the rate rounded to 1/65536."""
     return STEPS / (STEPS - _threshold(rate))
+
+
+def keep_masks(bits: Tensor, rates: Sequence[float]) -> Tensor:
+    """Return `keep_mask` of [K, ...] where each of the K has a rate of its own."""
+    shape = (-1, *[1] * (bits.ndim - 1))
+    least = [_threshold(rate) - STEPS // 2 for rate in rates]
+    mask = torch.empty(bits.shape, dtype=torch.float32, device=bits.device)
+    torch.ge(bits, torch.tensor(least, dtype=torch.int16, device=bits.device).view(shape), out=mask)
+    return mask.mul_(torch.tensor([keep_scale(rate) for rate in rates], device=bits.device).view(shape))
 
 
 def _threshold(rate: float) -> int:
@@ -109,12 +119,16 @@ class StepNoise(Noise):
             return drawn.values[turn - drawn.first]
         together = turns_at_once(shape)
         block, place = divmod(turn, together)
-        # The size is part of the seed: else a short last batch would share its values with a neighbour.
-        source = generator(self.seed, "dropout", block, key, prod(shape), device=self.device)
-        bits = bits16((together, *shape), source)
+        bits = bits_of_block(self.seed, block, key, shape, self.device)
         values = (bits if rate is None else keep_mask(bits, rate)).unbind()
         self._drawn[key, shape, rate] = _Drawn(block * together, values)
         return values[place]
+
+
+def bits_of_block(seed: int, block: int, key: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return what layer `key` draws in a block of turns, int16 [turns at once, *shape]."""
+    # The size is part of the seed: else a short last batch would share its values with a neighbour.
+    return bits16((turns_at_once(shape), *shape), generator(seed, "dropout", block, key, prod(shape), device=device))
 
 
 def turns_at_once(shape: tuple[int, ...]) -> int:

@@ -95,7 +95,8 @@ class LogLoss(Metric):
         p = prediction.double()
         right = torch.where(target > 0, p, 1.0 - p) if target.ndim > 1 else p.gather(1, target[:, None])
         logs = -right.clamp_min(LEAST).log()
-        return torch.stack([logs.sum(), logs.new_tensor(float(logs.numel()))])
+        total = logs.sum()
+        return torch.stack([total, torch.full_like(total, float(logs.numel()))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())
@@ -113,7 +114,8 @@ class Brier(Metric):
     def sums(self, prediction: Tensor, target: Tensor, variance: Tensor | None = None) -> Tensor:
         away = (prediction.double() - _truth(prediction, target)).square()
         rows = away.mean(1) if target.ndim > 1 else away.sum(1)
-        return torch.stack([rows.sum(), rows.new_tensor(float(len(rows)))])
+        total = rows.sum()
+        return torch.stack([total, torch.full_like(total, float(len(rows)))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())

@@ -80,7 +80,7 @@ class Constraint(Strict):
     def project_(self, weight: Tensor) -> None:
         """Project a kernel [out, in, *kernel] in place; weights that are all 0 stay so."""
         if self.non_negative:
-            weight.clamp_(min=0.0)
+            weight.clamp_min_(0.0)
         if self.max_norm is None and not self.unit_norm:
             return
         norms = weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1)).clamp_min(1e-12)

@@ -18,7 +18,7 @@ class MseMetric(Metric):
     def sums(self, prediction: Tensor, target: Tensor, variance: Tensor | None = None) -> Tensor:
         error = prediction.double() - target.double()
         total = error.square().sum()
-        return torch.stack([total, total.new_tensor(float(error.numel()))])
+        return torch.stack([total, torch.full_like(total, float(error.numel()))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())
@@ -42,7 +42,7 @@ class MaeMetric(Metric):
     def sums(self, prediction: Tensor, target: Tensor, variance: Tensor | None = None) -> Tensor:
         error = prediction.double() - target.double()
         total = error.abs().sum()
-        return torch.stack([total, total.new_tensor(float(error.numel()))])
+        return torch.stack([total, torch.full_like(total, float(error.numel()))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())
@@ -58,7 +58,7 @@ class R2(Metric):
     def sums(self, prediction: Tensor, target: Tensor, variance: Tensor | None = None) -> Tensor:
         y = target.double()
         error = (prediction.double() - y).square().sum()
-        return torch.stack([error, y.sum(), y.square().sum(), y.new_tensor(float(y.numel()))])
+        return torch.stack([error, y.sum(), y.square().sum(), torch.full_like(error, float(y.numel()))])
 
     def value(self, sums: Tensor) -> float:
         error, total, squares, count = sums.tolist()
@@ -97,7 +97,8 @@ class GaussianLogLikelihood(Metric):
             return prediction.new_zeros(2, dtype=torch.float64)
         spread, error = variance.double(), target.double() - prediction.double()
         logs = -0.5 * (torch.log(2 * math.pi * spread) + error.square() / spread)
-        return torch.stack([logs.sum(), logs.new_tensor(float(logs.numel()))])
+        total = logs.sum()
+        return torch.stack([total, torch.full_like(total, float(logs.numel()))])
 
     def value(self, sums: Tensor) -> float:
         return ratio(sums[0].item(), sums[1].item())

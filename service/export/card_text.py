@@ -50,8 +50,9 @@ def _about(card: Json) -> str:
 def _network(network: Json) -> str:
     random = ", ".join(network["stochastic_layers"]) or "none"
     steps = ", ".join(network["preprocessing"]) or "none"
+    members = f"{network['members']} networks that answer together, each with " if network["members"] > 1 else ""
     return (
-        f"{network['parameters']:,} parameters. Loss {network['loss']}, optimizer {network['optimizer']}. "
+        f"{members}{network['parameters']:,} parameters. Loss {network['loss']}, optimizer {network['optimizer']}. "
         f"Preprocessing: {steps}. Layers that Monte-Carlo predictions draw: {_plain(random)}. "
         f"Specification: {network['spec_sha256']}."
     )

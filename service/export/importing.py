@@ -48,6 +48,7 @@ def read(path: Path, sha256: str, settings: Settings) -> Imported:
     """
     file = _described(path, settings.max_json_bytes)
     spec = _spec(file)
+    _check_members(file, spec)
     weights = path.with_name(f"{path.name}.weights")
     bare(path, weights)
     tensors = _as_model(lambda: inspect(weights))
@@ -73,6 +74,7 @@ def _row(file: ModelFile, spec: JobSpec, sha256: str) -> Model:
         id=file.model,
         job=None,
         spec=spec.canonical(),
+        members=file.members,
         task=target.task,
         classes=classes,
         columns=[profile.model_dump(mode="json") for profile in file.profiles()],
@@ -169,13 +171,23 @@ def _suit(classes: list[Any] | None, task: str) -> bool:
 def _loaded(row: Model, tensors: Stored, weights: Path, settings: Settings) -> LoadedModel:
     """Build the network and give it the tensors, having seen that they are its own and that there is room for it."""
     spec, _, network = _as_model(lambda: rebuilt(row), f"{HERE}.spec")
-    _check_tensors(network, tensors)
+    _check_tensors(network, tensors, row.members)
     check_size(row, spec, network, settings)
     return assembled(row, weights.read_bytes())
 
 
-def _check_tensors(network: Network, tensors: Stored) -> None:
-    own = kept(network)
+def _check_members(file: ModelFile, spec: JobSpec) -> None:
+    """See that it is an ensemble where replicas were trained; some of them may have been left out."""
+    if spec.replicas == 1 and file.members is not None:
+        message = "is for ensembles, and the specification trains one network"
+        raise InvalidModel([Problem(f"{HERE}.members", message, file.members, None)])
+    if spec.replicas > 1 and not 1 <= (file.members or 0) <= spec.replicas:
+        message = f"is not what the {spec.replicas} replicas of the specification can leave"
+        raise InvalidModel([Problem(f"{HERE}.members", message, file.members, {"ge": 1, "le": spec.replicas})])
+
+
+def _check_tensors(network: Network, tensors: Stored, members: int | None) -> None:
+    own = kept(network, members)
     problems = [
         Problem(f"tensors.{name}", "is missing" if name not in tensors else "is no tensor of this network", None, None)
         for name in sorted(own.keys() ^ tensors.keys())

@@ -114,7 +114,7 @@ def target_ranges(facts: Facts) -> Iterator[str]:
 
 def no_spread(facts: Facts) -> Iterator[str]:
     """Yield that without random layers there is nothing to sample."""
-    if not facts.stochastic_layers:
+    if not facts.stochastic_layers and facts.row.members is None:
         yield "No layer is random: samples are all the same, and their spread of 0 says nothing of how sure it is."
 
 

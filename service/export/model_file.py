@@ -100,6 +100,8 @@ class ModelFile(Strict):
     """Id of the job that trained it there."""
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None
     spec: Json
+    members: Size | None = None
+    """Networks of an ensemble, whose weights are stacked; null: the model is one network."""
     columns: Annotated[list[Json], Field(min_length=1)]
     preprocessing: PreprocessingFile
     metrics: dict[str, Json]
@@ -116,6 +118,7 @@ class ModelFile(Strict):
             "job",
             "name",
             "spec",
+            "members",
             "columns",
             "preprocessing",
             "metrics",

@@ -47,10 +47,11 @@ def tensors_of(file: Any) -> dict[str, StoredTensor]:
     return {n: StoredTensor(dtype=s.get_dtype(), shape=tuple(s.get_shape())) for n, s in slices.items()}
 
 
-def kept(network: nn.Module) -> dict[str, StoredTensor]:
-    """Return the tensors that the file of a network of ours has."""
+def kept(network: nn.Module, members: int | None = None) -> dict[str, StoredTensor]:
+    """Return the tensors that the file of a network of ours has, or that of an ensemble of so many of them."""
+    stack = () if members is None else (members,)
     kinds, tensors = {True: "F32", False: "I64"}, network.state_dict().items()
-    return {n: StoredTensor(dtype=kinds[t.is_floating_point()], shape=tuple(t.shape)) for n, t in tensors}
+    return {n: StoredTensor(dtype=kinds[t.is_floating_point()], shape=(*stack, *t.shape)) for n, t in tensors}
 
 
 def inspect(path: Path) -> dict[str, StoredTensor]:

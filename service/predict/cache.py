@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 
 import torch
 
@@ -15,6 +14,7 @@ from service.data.pipeline import Features, TargetCodec
 from service.data.profile import ColumnProfile
 from service.errors import NotFound
 from service.network import Network, build_network, load_weights
+from service.network.stacked import unpacked_weights
 from service.network.tokens import token_count
 from service.spec import JobSpec
 from service.store import aliases, models
@@ -22,6 +22,7 @@ from service.store.blobs import blob_bytes
 from service.store.engine import Store
 from service.store.tables import Model
 from service.uncertainty.calibration import Calibration
+from service.uncertainty.ensembles import Ensemble
 from service.uncertainty.monte_carlo import MonteCarlo
 
 TRUSTED_SECONDS = 1.0
@@ -60,9 +61,7 @@ class LoadedModel:
     @property
     def size(self) -> int:
         """Bytes that the model takes."""
-        network = self.monte_carlo.network
-        weights = sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))
-        return weights + OVERHEAD_BYTES
+        return self.monte_carlo.weights_bytes + OVERHEAD_BYTES * self.monte_carlo.members
 
 
 def load(store: Store, model_id: str) -> LoadedModel:
@@ -85,19 +84,26 @@ def assembled(row: Model, weights: bytes) -> LoadedModel:
     """
     spec, features, network = rebuilt(row)
     columns = {column["name"]: column for column in row.columns}
-    network.to_empty(device="cpu")
-    load_weights(network, weights)
     return LoadedModel(
         id=row.id,
         spec=spec,
         features=features,
         target=TargetCodec.from_json(row.preprocessing["target"]),
-        monte_carlo=MonteCarlo(network),
+        monte_carlo=_sampler(network, weights, row.members),
         outputs=int(row.preprocessing["outputs"]),
         calibration=None if row.calibration is None else Calibration.from_json(row.calibration),
         target_columns=tuple(ColumnProfile.model_validate(columns[name]) for name in spec.data.targets),
         data_sha256=row.receipt.get("data_sha256"),
     )
+
+
+def _sampler(network: Network, weights: bytes, members: int | None) -> MonteCarlo:
+    """Return what runs a model: one network, or several with stacked weights."""
+    if members is not None:
+        return Ensemble(network, unpacked_weights(network, weights, members))
+    network.to_empty(device="cpu")
+    load_weights(network, weights)
+    return MonteCarlo(network)
 
 
 def rebuilt(row: Model) -> tuple[JobSpec, Features, Network]:

@@ -36,7 +36,7 @@ def evaluate(loaded: LoadedModel, request: EvaluateRequest, store: Store, settin
         raise InvalidInput([Problem("by", "is not known of this model's predictions", by, list(plan.doubts))])
     dataset = None if request.dataset is None else dataset_of(store, request.dataset)
     rows = dataset.rows if dataset else len(request.rows or [])
-    check_work(rows, max(plan.samples, 1) * plan.answers.values, settings)
+    check_work(rows, plan.networks * plan.answers.values, settings)
     use_threads(settings.predict_threads)
     level = LEVEL if request.coverage is None else request.coverage
     found = Judge(loaded, plan, level, by)

@@ -42,7 +42,7 @@ def importance(loaded: LoadedModel, request: ImportanceRequest, store: Store, se
     dataset = dataset_of(store, request.dataset)
     columns = loaded.features.columns
     passes = len(columns) * request.repeats + 1
-    check_work(dataset.rows, passes * max(plan.samples, 1) * plan.answers.values, settings)
+    check_work(dataset.rows, passes * plan.networks * plan.answers.values, settings)
     cells = dataset.rows * sum(math.prod(column.shape or ()) for column in columns)
     if cells > MOST_CELLS:
         raise TooLarge(f"The data set has {cells:,} values; importance looks at no more than {MOST_CELLS:,} at once.")

@@ -101,7 +101,7 @@ def judge(
         InvalidInput: An output is not finite.
     """
     monte_carlo, answers = loaded.monte_carlo, plan.answers
-    most = most_rows(answers, plan.samples, tile_bytes) if answers.holds_samples else None
+    most = most_rows(answers, plan.networks, tile_bytes) if answers.holds_samples else None
     with torch.inference_mode():
         for chunk in monte_carlo.chunks(part.x, tile_bytes, most):
             found = answers.gather(outputs_of(monte_carlo, chunk, plan.samples, seed))

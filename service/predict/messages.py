@@ -59,7 +59,8 @@ class ClassPrediction(TypedDict):
     set: NotRequired[Annotated[list[bool | int | float | str], Field(examples=[["class_1"]])]]
     """With `coverage`: the classes that cannot be ruled out, likeliest first; none where none is likely enough."""
     samples: NotRequired[Annotated[list[list[Probability]], Field(examples=[[[0.08, 0.92], [0.12, 0.88]]])]]
-    """When asked for: the probabilities of each sample, [mc_samples][classes], classes in the model's order."""
+    """When asked for: the probabilities of each sample, [mc_samples][classes], classes in the model's order; of
+    an ensemble [members * mc_samples], sample i of member i modulo members."""
     mc_samples: NotRequired[Annotated[int, Field(ge=0, examples=[40])]]
     """With `adaptive`: the samples of this row."""
     abstained: NotRequired[Annotated[bool, Field(examples=[False])]]
@@ -87,7 +88,7 @@ class LabelPrediction(TypedDict):
     set: NotRequired[Annotated[list[str], Field(examples=[["red", "round"]])]]
     """With `coverage`: labels that cannot be ruled out; one that holds is among them with the probability asked for."""
     samples: NotRequired[Annotated[list[list[Probability]], Field(examples=[[[0.82, 0.71]]])]]
-    """When asked for: the probabilities of each sample, [mc_samples][labels]."""
+    """When asked for: the probabilities of each sample, [mc_samples][labels]; of an ensemble as of classes."""
     mc_samples: NotRequired[Annotated[int, Field(ge=0, examples=[40])]]
     """With `adaptive`: the samples of this row."""
     abstained: NotRequired[Annotated[bool, Field(examples=[False])]]
@@ -118,7 +119,7 @@ class ValuePrediction(TypedDict):
     predicted_quantiles: NotRequired[Annotated[dict[str, Values], Field(examples=[{"0.05": 120.0, "0.95": 180.0}])]]
     """With the loss `quantile`: the quantiles that the network predicts, by level, means over the samples."""
     samples: NotRequired[Annotated[list[Values], Field(examples=[[149.1, 155.0]])]]
-    """When asked for: the value of each sample, [mc_samples] or [mc_samples][targets]."""
+    """When asked for: the value of each sample, [mc_samples] or [mc_samples][targets]; of an ensemble as of classes."""
     mc_samples: NotRequired[Annotated[int, Field(ge=0, examples=[40])]]
     """With `adaptive`: the samples of this row."""
     abstained: NotRequired[Annotated[bool, Field(examples=[False])]]
@@ -136,6 +137,8 @@ class PredictAnswer(BaseModel):
     """Samples behind every prediction, with `adaptive` at most; 0 where the network has no stochastic layer."""
     seed: Annotated[int, Field(ge=0, examples=[1])]
     """Seed of the samples."""
+    members: Annotated[int, Field(ge=1, examples=[1])] = 1
+    """Trained networks behind every prediction, each with as many samples; more than 1 of a deep ensemble."""
     stochastic_layers: Annotated[list[str], Field(examples=[["dropout_1"]])]
     """Names of the layers that draw masks when there are samples."""
     calibrated: Annotated[bool, Field(examples=[True])] = False

@@ -73,7 +73,8 @@ class Sampling(Strict):
     """How to ask a network how sure it is."""
 
     mc_samples: Annotated[int, Field(ge=0, le=MOST_SAMPLES, examples=[50])] = DEFAULT_SAMPLES
-    """Thinned networks that every row is run through; 0: the whole network once, without any spread."""
+    """Thinned networks that every row is run through, of an ensemble for each member; 0: the whole network, without
+    a spread but that of the members."""
     seed: Annotated[int, Field(ge=0, lt=2**63, examples=[1])] = 0
     """Which thinned networks: the same seed gives the same answer, and sample t is the same however many there are."""
     calibrated: Annotated[bool | None, Field(examples=[True])] = None

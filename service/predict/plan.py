@@ -24,12 +24,19 @@ class Plan:
     """How rows are sampled and answered."""
 
     samples: int
-    """0: one pass of the whole network."""
+    """Thinned networks, of each member; 0: one pass of the whole network."""
     answers: Answers[Any]
     doubts: tuple[str, ...]
     """Names of the doubts that are answered."""
     calibration: Calibration | None
     """What is applied."""
+    members: int = 1
+    """Trained networks that every row is run through."""
+
+    @property
+    def networks(self) -> int:
+        """Networks, thinned or not, behind every prediction."""
+        return self.members * max(self.samples, 1)
 
 
 def plan_of(
@@ -54,20 +61,21 @@ def plan_of(
         raise InvalidInput(problems)
     samples = request.mc_samples if loaded.monte_carlo.stochastic_layers else 0
     threshold = calibration.threshold(request.coverage) if calibration and request.coverage is not None else None
-    # The one pass without noise is no sample: with none asked for there is nothing to keep.
-    keep = keep and samples > 0
+    members = loaded.monte_carlo.members
+    # The one pass of one network without noise is no sample: with none asked for there is nothing to keep.
+    keep = keep and samples + members > 1
     loss, target = loaded.spec.loss, loaded.target
     if not is_regression:
         kind = LabelAnswers if target.task == "multi_label" else ClassAnswers
         names = target.labels if target.classes is None else target.classes
         temperature = calibration.temperatures if calibration else None
-        return Plan(samples, kind(loss, names, keep, temperature, threshold), CLASS_DOUBTS, calibration)
+        return Plan(samples, kind(loss, names, keep, temperature, threshold), CLASS_DOUBTS, calibration, members)
     noise = calibration.noise(loss, target) if calibration else ValueNoise(loss, target)
     if precision is not None:
         noise = ValueNoise(loss, target, precision)
     known = noise(torch.zeros(1, loaded.outputs)) is not None
     answers = ValueAnswers(noise, quantiles or [], keep, intervals or [], threshold)
-    return Plan(samples, answers, VALUE_DOUBTS if known else VALUE_DOUBTS[:2], calibration)
+    return Plan(samples, answers, VALUE_DOUBTS if known else VALUE_DOUBTS[:2], calibration, members)
 
 
 def _unfit(is_regression: bool, request: Sampling, intervals: list[float]) -> list[Problem]:

@@ -33,7 +33,7 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
         TooLarge: More rows, or more numbers to compute or to answer, than the settings allow.
     """
     plan, abstention = planned(loaded, request)
-    _check_limits(request, plan.samples, plan.answers.values, settings)
+    _check_limits(request, plan, settings)
     use_threads(settings.predict_threads)
     x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
     check_tokens(loaded, x)
@@ -45,6 +45,7 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     return PredictAnswer.model_construct(
         predictions=predictions,
         mc_samples=plan.samples,
+        members=plan.members,
         seed=request.seed,
         stochastic_layers=layers,
         calibrated=plan.calibration is not None,
@@ -83,7 +84,7 @@ def answered(loaded: LoadedModel, x: Tensor, plan: Plan, asked: PredictOptions, 
                 if asked.adaptive:
                     prediction["mc_samples"] = sampled.samples
                 predictions[row] = prediction
-    if asked.return_samples and not plan.samples:
+    if asked.return_samples and plan.networks == 1 and not plan.samples:
         predictions = [{**prediction, "samples": []} for prediction in predictions]
     return predictions
 
@@ -92,7 +93,7 @@ def _sampled(loaded: LoadedModel, x: Tensor, plan: Plan, asked: PredictOptions, 
     monte_carlo, answers, samples = loaded.monte_carlo, plan.answers, plan.samples
     adaptive = asked.adaptive if samples else None
     held = adaptive is not None or answers.holds_samples
-    for chunk in monte_carlo.chunks(x, tile_bytes, most_rows(answers, samples, tile_bytes) if held else None):
+    for chunk in monte_carlo.chunks(x, tile_bytes, most_rows(answers, plan.networks, tile_bytes) if held else None):
         if adaptive:
             yield from until_sure(monte_carlo, chunk, answers, samples, asked.seed, adaptive)
         else:
@@ -102,7 +103,7 @@ def _sampled(loaded: LoadedModel, x: Tensor, plan: Plan, asked: PredictOptions, 
 
 def note_of(loaded: LoadedModel, plan: Plan, asked: PredictOptions) -> str | None:
     """Return what to know before trusting the spread; None: nothing."""
-    if not asked.mc_samples or loaded.monte_carlo.stochastic_layers:
+    if not asked.mc_samples or loaded.monte_carlo.stochastic_layers or plan.members > 1:
         return None
     return NO_SPREAD + (WITH_CALIBRATION if plan.calibration else WITHOUT_CALIBRATION)
 
@@ -118,17 +119,18 @@ def check_samples(asked: int, settings: Settings) -> None:
         raise InvalidInput([Problem("mc_samples", message, asked, settings.max_mc_samples)])
 
 
-def _check_limits(request: PredictRequest, samples: int, values: int, settings: Settings) -> None:
+def _check_limits(request: PredictRequest, plan: Plan, settings: Settings) -> None:
     """Refuse what would take too long or too much memory before any of it is spent."""
     check_samples(request.mc_samples, settings)
     rows = len(request.rows)
     if rows > settings.max_predict_rows:
         raise TooLarge(f"{rows:,} rows are more than the {settings.max_predict_rows:,} that one request may hold.")
-    numbers = rows * max(samples, 1) * values
-    what = f"{rows:,} rows x {max(samples, 1):,} samples x {values:,} outputs"
+    networks, values = plan.networks, plan.answers.values
+    numbers = rows * networks * values
+    what = f"{rows:,} rows x {networks:,} samples x {values:,} outputs"
     if numbers > settings.max_predict_values:
         raise TooLarge(f"{what} are more than the {settings.max_predict_values:,} numbers one request may ask for.")
-    if request.return_samples and samples and numbers > settings.max_answer_values:
+    if request.return_samples and networks > 1 and numbers > settings.max_answer_values:
         raise TooLarge(
             f"{what} are more than the {settings.max_answer_values:,} numbers that one answer may hold: "
             "ask for fewer samples or rows, or without return_samples."

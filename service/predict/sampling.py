@@ -30,10 +30,10 @@ class Sampled:
 
 
 def outputs_of(monte_carlo: MonteCarlo, chunk: Chunk, samples: int, seed: int) -> Iterator[Tensor]:
-    """Yield the outputs of so many samples, [S, R, outputs] at a time; for none, of the whole network, as one."""
+    """Yield the outputs of so many samples of each member, [S, R, outputs] at a time; for none, of it as it is."""
     if samples:
         return monte_carlo.draws(chunk, samples, seed)
-    return iter([monte_carlo.outputs(chunk).unsqueeze(0)])
+    return iter([monte_carlo.outputs(chunk)])
 
 
 def until_sure(

@@ -28,7 +28,8 @@ def is_light(loaded: LoadedModel, request: PredictRequest, settings: Settings) -
     """Return whether a request takes so little that others may wait for it and run with it."""
     rows = len(request.rows)
     tile = loaded.monte_carlo.tile(settings.predict_tile_bytes)
-    return rows <= settings.predict_batch_rows and rows * max(request.mc_samples, 1) <= LIGHT_TILES * tile
+    runs = rows * max(request.mc_samples, 1) * loaded.monte_carlo.members
+    return rows <= settings.predict_batch_rows and runs <= LIGHT_TILES * tile
 
 
 def answer_together(loaded: LoadedModel, requests: Sequence[PredictRequest], settings: Settings) -> list[Outcome]:

@@ -10,7 +10,8 @@ from service.errors import WrongState
 from service.ids import new_id
 from service.store import checkpoints, datasets, events, jobs, queueing, weights
 from service.store.limits import NO_LIMITS, QueueLimits
-from service.store.tables import Checkpoint, Job, Metric
+from service.store.metric_tables import Metric
+from service.store.tables import Checkpoint, Job
 
 
 def extend(
@@ -78,8 +79,8 @@ def _take_checkpoints(session: Session, parent_id: str, job_id: str) -> None:
 
 
 def _take_metrics(session: Session, parent_id: str, job_id: str, step: int) -> None:
-    names = ["job", "split", "name", "step", "epoch", "value", "at"]
-    rows = select(literal(job_id), Metric.split, Metric.name, Metric.step, Metric.epoch, Metric.value, Metric.at).where(
+    names = [column.key for column in Metric.__mapper__.column_attrs if column.key != "job"]
+    rows = select(literal(job_id), *(getattr(Metric, name) for name in names)).where(
         Metric.job == parent_id, Metric.step <= step, Metric.split != "test"
     )
-    session.execute(insert(Metric).from_select(names, rows))
+    session.execute(insert(Metric).from_select(["job", *names], rows))

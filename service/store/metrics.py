@@ -9,11 +9,14 @@ from sqlalchemy import ColumnElement, Select, delete, func, or_, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from service.store.tables import Metric
+from service.store.metric_tables import Metric
 from service.store.upserts import upsert
 
+ALL = -1
+"""Stands in the place of the number of a replica."""
 BATCH = 500
 """Rows of one INSERT."""
+KEY = [column.name for column in Metric.__table__.primary_key]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,12 @@ class Point:
     epoch: int
     step: int
     value: float | None
+    replica: int = ALL
+    """Number of the job, of several that train together; `ALL`: of one alone, or the mean of several."""
+    low: float | None = None
+    """The least of the values that `value` is the mean of."""
+    high: float | None = None
+    """The largest of them."""
 
 
 def record(session: Session, job_id: str, points: Iterable[Point]) -> None:
@@ -32,14 +41,17 @@ def record(session: Session, job_id: str, points: Iterable[Point]) -> None:
 
     The caller owns the job in this transaction (`jobs.own` or `jobs.renew`).
     """
-    latest = {(point.split, point.name, point.step): point for point in points}
+    latest = {(point.replica, point.split, point.name, point.step): point for point in points}
     rows = [
-        {"job": job_id, "split": p.split, "name": p.name, "step": p.step, "epoch": p.epoch, "value": _finite(p.value)}
+        {
+            "job": job_id, "replica": p.replica, "split": p.split, "name": p.name, "step": p.step, "epoch": p.epoch,
+            "value": _finite(p.value), "low": _finite(p.low), "high": _finite(p.high),
+        }
         for p in latest.values()
-    ]
+    ]  # fmt: skip
     fresh = upsert(session, Metric)
-    replaced = {"epoch": fresh.excluded["epoch"], "value": fresh.excluded["value"]}
-    statement = fresh.on_conflict_do_update(index_elements=["job", "split", "name", "step"], set_=replaced)
+    replaced = {name: fresh.excluded[name] for name in ("epoch", "value", "low", "high")}
+    statement = fresh.on_conflict_do_update(index_elements=KEY, set_=replaced)
     for at in range(0, len(rows), BATCH):
         session.execute(statement.values(rows[at : at + BATCH]))
 
@@ -58,13 +70,16 @@ def query(
     split: str | None = None,
     since: int | None = None,
     max_points: int | None = None,
+    replica: int = ALL,
 ) -> Sequence[Metric]:
     """Return the values of a job ordered by step; those after step `since`, at most `max_points` a series.
+
+    Of several that train together those of one `replica`, or their means.
 
     A series is a name and a split. Thinned out, it keeps its first and last value and, of each of equally long
     stretches between, the lowest and the highest: a spike stays in the picture.
     """
-    wanted = select(Metric).where(Metric.job == job_id, *_filters(name, split, since))
+    wanted = select(Metric).where(Metric.job == job_id, Metric.replica == replica, *_filters(name, split, since))
     if max_points is None:
         return session.scalars(wanted.order_by(Metric.step, Metric.split, Metric.name)).all()
     ranked = _ranked(wanted, max_points).subquery()

@@ -33,8 +33,11 @@ def insert(
     parameters: int,
     calibration: dict[str, Any] | None = None,
     model_id: str | None = None,
+    members: int | None = None,
 ) -> Model:
     """Add the model of a job, in the transaction in which the job succeeds; without a job, one that came as a file.
+
+    It is an ensemble where there are `members`.
 
     `weights` comes from `BlobWriter.finish` in the same transaction.
     """
@@ -53,6 +56,7 @@ def insert(
         weights_sha256=weights.sha256,
         size=weights.size,
         parameters=parameters,
+        members=members,
     )
     session.add(model)
     session.flush()

@@ -167,20 +167,6 @@ class JobEvent(Table):
     created_at: Mapped[float] = mapped_column(server_default=now())
 
 
-class Metric(Table):
-    """One measured value; `value` is null where it was not finite."""
-
-    __tablename__ = "metrics"
-    __table_args__ = CLUSTERED
-    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    split: Mapped[str] = mapped_column(String(16), primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    epoch: Mapped[int]
-    value: Mapped[float | None]
-    at: Mapped[float] = mapped_column(server_default=now())
-
-
 class Checkpoint(Table):
     """Where a run can go on from. `last`, `best` and `kept` (asked for by the job) say why it is there."""
 
@@ -221,6 +207,8 @@ class Model(Table):
     weights_sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
     size: Mapped[int] = mapped_column(BigInteger)
     parameters: Mapped[int] = mapped_column(BigInteger)
+    # Networks whose weights are stacked in the blob; null: the weights are those of one.
+    members: Mapped[int | None]
     created_at: Mapped[float] = mapped_column(server_default=now())
 
 

@@ -52,9 +52,19 @@ class MonteCarlo:
         self.row_bytes = _row_bytes(network)
 
     @property
+    def members(self) -> int:
+        """Trained networks that every row is run through; each of them is thinned as often as samples are asked for."""
+        return 1
+
+    @property
     def stochastic_layers(self) -> list[str]:
         """Names of the layers that draw random numbers."""
         return self.network.stochastic_layers
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the weights and statistics."""
+        return sum(tensor.nbytes for tensor in chain(self.network.parameters(), self.network.buffers()))
 
     def tile(self, tile_bytes: int) -> int:
         """Return how many rows x samples run at once when a tile may take `tile_bytes`."""
@@ -71,11 +81,15 @@ class MonteCarlo:
         size = -(-total // count)
         for start in range(0, total, size):
             rows = slice(start, min(start + size, total))
-            yield Chunk(rows, self.network.prefix(x[rows].to(self.device)), tile)
+            yield Chunk(rows, self.prefix(x[rows].to(self.device)), tile)
+
+    def prefix(self, x: Tensor) -> Tensor:
+        """Return what reaches the first stochastic layer."""
+        return self.network.prefix(x)
 
     def outputs(self, chunk: Chunk) -> Tensor:
-        """Return the outputs of the whole network without noise, [R, K]."""
-        return self.network.suffix(chunk.hidden)
+        """Return the outputs of the whole network without noise, [1, R, K]."""
+        return self.network.suffix(chunk.hidden).unsqueeze(0)
 
     def draws(self, chunk: Chunk, samples: int, seed: int, start: int = 0) -> Iterator[Tensor]:
         """Yield the outputs of thinned networks `start` to T, [S, R, K] at a time."""

@@ -114,7 +114,7 @@ class Run:
 def _sizes(bulk: Bulk) -> tuple[int, int]:
     """Return the rows of a frame and of a part: a whole number of frames."""
     cells = sum(math.prod(column.shape or ()) for column in bulk.loaded.features.columns)
-    samples = max(bulk.plan.samples, 1)
+    samples = bulk.plan.networks
     answered = bulk.plan.answers.values * (samples if bulk.asked.return_samples else 2)
     work = bulk.loaded.monte_carlo.row_bytes * samples
     fitting = min(FRAME_ROWS, FRAME_BYTES // (8 * max(cells, answered, 1)), PART_ACTIVATIONS // max(work, 1))

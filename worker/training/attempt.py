@@ -13,7 +13,8 @@ from service.store.engine import Store
 from service.store.tables import Job
 from worker.draining import draining
 from worker.lease import Interrupted, Lease, LeaseLost
-from worker.training.run import Run
+from worker.packed.run import PackedRun
+from worker.training.lone import LoneRun
 
 log = logging.getLogger(__name__)
 ASK_SECONDS = 0.5
@@ -67,7 +68,8 @@ def _wait_for_database(store: Store, settings: Settings, job: Job) -> bool:
 def _attempt(store: Store, settings: Settings, job: Job, lease: Lease, slot: str, first: bool) -> None:
     try:
         with ExitStack() as processes:
-            Run(store, settings, job, lease, slot, processes).train(first)
+            kind = PackedRun if job.spec.get("replicas", 1) > 1 else LoneRun
+            kind(store, settings, job, lease, slot, processes).train(first)
     except Interrupted as interruption:
         _interrupted(store, lease, interruption)
     except (LeaseLost, Unavailable):

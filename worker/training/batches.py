@@ -19,15 +19,16 @@ class Batches:
         self._data, self._seed = data, training.seed
         rows = len(data.train)
         self.rows_of_batch = training.rows_of_batch(rows)
-        self._rows_of_step = self.rows_of_batch * training.accumulate
+        self.rows_of_step = self.rows_of_batch * training.accumulate
         lonely = has_batch_norm and self.rows_of_batch > 1 and rows > 1 and rows % self.rows_of_batch == 1
         self._rows = rows - lonely
-        self.steps = -(-self._rows // self._rows_of_step)
+        self.steps = -(-self._rows // self.rows_of_step)
+
+    def index(self, epoch: int) -> Tensor:
+        """Return the rows of an epoch, in its order."""
+        train = self._data.train
+        return train[permutation(len(train), self._seed, "order", epoch)[: self._rows].to(train.device)]
 
     def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the steps of an epoch from number `first` on."""
-        yield from self._data.pieces(self._order(epoch), self._rows_of_step, first)
-
-    def _order(self, epoch: int) -> Tensor:
-        train = self._data.train
-        return train[permutation(len(train), self._seed, "order", epoch)[: self._rows].to(train.device)]
+        yield from self._data.pieces(self.index(epoch), self.rows_of_step, first)

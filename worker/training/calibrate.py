@@ -6,7 +6,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-from service.network import Network
 from service.randomness import permutation
 from service.spec import JobSpec
 from service.uncertainty.calibration import Calibration, calibrate
@@ -15,6 +14,8 @@ from worker.rows import TrainingData
 
 SAMPLES, SEED = 50, 0
 """Those of a request that names neither: for it, what conformal sets promise holds to the letter."""
+MOST_OF_ALL = 512
+"""Samples of all members of an ensemble."""
 MOST_ROWS = 4_096
 MOST_SAMPLES = 400
 """Samples that are fitted on where rows are few, within the work of 50 on the most rows. With 50 on a hundred rows the
@@ -26,19 +27,21 @@ INPUT_BYTES = 8 * 1024 * 1024
 
 
 def calibration_of(
-    network: Network, spec: JobSpec, data: TrainingData, tile_bytes: int, between: Callable[[], None]
+    monte_carlo: MonteCarlo, spec: JobSpec, data: TrainingData, tile_bytes: int, between: Callable[[], None]
 ) -> Calibration | None:
-    """Return what the validation rows teach of a network in prediction mode; None where there are none.
+    """Return what the validation rows teach of a model; None where there are none.
 
     `between` is called now and then. A function of the weights, the rows and the seed.
     """
     if not len(data.validation):
         return None
-    monte_carlo = MonteCarlo(network)
-    samples = SAMPLES if monte_carlo.stochastic_layers else 0
-    most = max(1, min(MOST_ROWS, MOST_VALUES // (max(samples, 1) * data.outputs)))
+    # Of many members as many samples as leave rows enough: the mean of so many is not far from that of more.
+    members = monte_carlo.members
+    each = max(1, min(SAMPLES, MOST_OF_ALL // members))
+    samples = each if monte_carlo.stochastic_layers else 0
+    most = max(1, min(MOST_ROWS, MOST_VALUES // (max(samples, 1) * members * data.outputs)))
     rows = _some(data.validation.cpu(), most, spec.training.seed)
-    drawn = samples and max(samples, min(MOST_SAMPLES, most * samples // len(rows)))
+    drawn = samples and max(samples, min(MOST_SAMPLES // members, most * samples // len(rows)))
     found = [
         (_outputs(monte_carlo, batch.x, drawn, tile_bytes, between), batch.y.cpu())
         for batch in data.pieces(rows.to(data.train.device), max(1, INPUT_BYTES // (4 * prod(data.input_shape))))
@@ -66,5 +69,5 @@ def _outputs(monte_carlo: MonteCarlo, x: Tensor, samples: int, tile_bytes: int, 
                 chunks.append(torch.cat(parts))
             else:
                 between()
-                chunks.append(monte_carlo.outputs(chunk).unsqueeze(0).cpu())
+                chunks.append(monte_carlo.outputs(chunk).cpu())
     return torch.cat(chunks, dim=1)

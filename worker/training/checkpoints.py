@@ -99,6 +99,11 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def without(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    """Return the tensors that are not below a prefix."""
+    return {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+
+
 def model_part(tensors: Mapping[str, Tensor]) -> Tensors:
     """Return what a checkpoint predicts with, by the names in the network: where there are averages, those."""
     return part(tensors, MODEL) | part(tensors, AVERAGE)

@@ -117,7 +117,7 @@ def _passes(take: Forward, parameters: Sequence[Tensor], scale: Tensor | None, g
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     found = iter(torch.autograd.grad(whole if scale is None else whole * scale, learning, allow_unused=True))
     gradients = [next(found) if parameter.requires_grad else None for parameter in parameters]
-    return own.detach(), whole.detach(), output.detach(), *_scaled_back(_owned(gradients, parameters), scale)
+    return own.detach(), whole.detach(), output.detach(), *_scaled_back(owned(gradients, parameters), scale)
 
 
 def _forward(
@@ -145,7 +145,7 @@ def _scaled_back(gradients: list[Tensor | None], scale: Tensor | None) -> list[T
 
 
 @torch.no_grad()
-def _owned(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> list[Tensor | None]:
+def owned(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """Give every gradient memory of its own, laid out as its parameter is: what comes next works in place."""
     taken = {parameter.untyped_storage()._cdata for parameter in parameters}
     owned: list[Tensor | None] = []

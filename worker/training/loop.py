@@ -47,6 +47,7 @@ class Loop:
         self.spec, self.network, self.data, self.take_step = spec, network, data, step
         self.lease, self.recorder, self.metrics = lease, recorder, list(metrics)
         self.device, self.batches, self.timings = data.device, batches, recorder.timings
+        self.rows_of_batch = batches.rows_of_batch
         self._rows_at_once = rows_at_once(network, batches.rows_of_batch)
         self.epoch = self.step = self.batch = self.rows = 0
         self.pretrained = 0
@@ -174,6 +175,10 @@ class Loop:
                 return evaluate(self.network, batches, Tally(self.measured), between)
         finally:
             self.take_step.begin()
+
+    def close(self) -> None:
+        """Let go of what others in this process may want, until the next step."""
+        self.take_step.close()
 
     def snapshot(self) -> Snapshot:
         """Return this moment of the run."""

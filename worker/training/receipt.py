@@ -6,15 +6,18 @@ from typing import Any
 
 import torch
 
+from service.spec import JobSpec
 from service.store.tables import Job
 from worker.device import device_name
-from worker.training.loop import Loop
-from worker.training.step import Step
+from worker.rows import TrainingData
+from worker.training.trained import Result
 
 LIBRARIES = ("trainyard", "torch", "numpy", "polars")
 
 
-def receipt(job: Job, loop: Loop, device: torch.device, weights_sha256: str, seconds: float) -> dict[str, Any]:
+def receipt(
+    job: Job, spec: JobSpec, data: TrainingData, device: torch.device, weights_sha256: str, found: Result
+) -> dict[str, Any]:
     """Return what decided the result, as JSON values.
 
     Bits are promised for the same spec, data, seed, versions, kind of device and number of threads; not for compiled
@@ -27,22 +30,12 @@ def receipt(job: Job, loop: Loop, device: torch.device, weights_sha256: str, sec
         "weights_sha256": weights_sha256,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "device": device_name(device),
-        "devices": loop.spec.training.devices,
+        "devices": spec.training.devices,
         "platform": f"{platform.system()} {platform.machine()}",
-        **_arithmetic(loop.take_step),
         "threads": torch.get_num_threads(),
-        "deterministic": device.type == "cpu" and not loop.take_step.compiled,
+        "deterministic": device.type == "cpu" and found.deterministic,
         "attempts": job.attempt,
-        "epochs": loop.epoch,
-        "steps": loop.step,
-        "best_epoch": loop.stopping.best_epoch if loop.stopping and loop.best is not None else None,
-        "rows": {"train": len(loop.data.train), "validation": len(loop.data.validation), "test": len(loop.data.test)},
-        "seconds": round(seconds, 3),
-        "timings": loop.timings.values(),
+        "best_epoch": found.best_epoch,
+        "rows": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        **found.facts,
     }
-
-
-def _arithmetic(step: Step) -> dict[str, Any]:
-    """Return how the steps computed, and how many of them overflowed and were left out."""
-    precision = {"precision": step.precision.number, "tf32": step.precision.tf32, "compiled": step.compiled}
-    return precision if step.scale is None else {**precision, "steps_skipped": step.scale.skipped}

@@ -32,7 +32,7 @@ class Draw(NamedTuple):
         return noise.mask(self.key, self.shape, self.rate)
 
 
-class _Heard(Noise):
+class Heard(Noise):
     """Passes on what a noise gives, and tells a tape of it: random values are no constants, and no operations."""
 
     def __init__(self, noise: Noise, tape: Tape) -> None:
@@ -69,9 +69,9 @@ class Noisy:
     noise: Noise
 
     @contextmanager
-    def heard(self, tape: Tape) -> Iterator[_Heard]:
+    def heard(self, tape: Tape) -> Iterator[Heard]:
         """Have the tape told of the noise inside the block."""
-        heard = _Heard(self.noise, tape)
+        heard = Heard(self.noise, tape)
         set_noise(self.network, heard)
         try:
             yield heard

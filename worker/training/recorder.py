@@ -37,6 +37,17 @@ class Recorder:
         numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
         self._points += [Point(name, split, epoch, step, value) for name, value in numbers.items()]
 
+    def add_members(self, split: str, epoch: int, step: int, by_member: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take in values by name of each of several jobs that train together, and their means and extremes."""
+        for number, values in by_member.items():
+            numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+            self._points += [Point(n, split, epoch, step, value, replica=number) for n, value in numbers.items()]
+        for name in dict.fromkeys(name for values in by_member.values() for name in values):
+            each = [values[name] for values in by_member.values() if isinstance(values.get(name), int | float)]
+            if each:
+                mean = sum(each) / len(each)
+                self._points.append(Point(name, split, epoch, step, mean, low=min(each), high=max(each)))
+
     def due(self) -> bool:
         """Return whether it is time to write."""
         return self._flushed_at is None or time.monotonic() - self._flushed_at >= FLUSH_SECONDS

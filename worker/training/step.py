@@ -49,7 +49,7 @@ class Step:
         self.scale = LossScale(device) if self.precision.half is torch.float16 else None
         self.reduction = 1.0
         """Factor on the learning rate besides the schedule's: what a plateau has left of it."""
-        groups = _groups(network)
+        groups = groups_of(network)
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = spec.optimizer.build(groups)
         self._update = Update(self.optimizer, self._parameters)
@@ -178,7 +178,7 @@ class Step:
             self._noise.part, cut = part, batch[start : start + size]
             parts.append(self._gradient(cut, len(cut) / rows))
             if part:
-                _add(parts[0].gradients, parts[-1].gradients)
+                add_(parts[0].gradients, parts[-1].gradients)
         losses, wholes, outputs, gradients = zip(*parts, strict=True)
         return Pass(torch.stack(losses).sum(), torch.stack(wholes).sum(), torch.cat(outputs), gradients[0])
 
@@ -210,7 +210,7 @@ class Step:
                 group["lr"] = rate * group.get("factor", 1.0)
 
 
-def _groups(network: Network) -> list[Group]:
+def groups_of(network: Network) -> list[Group]:
     """Return the parameters that learn in any epoch, together those that do so alike.
 
     Not even those of one factor that begin at different epochs are in one group: torch's fused SGD with momentum takes
@@ -224,7 +224,7 @@ def _groups(network: Network) -> list[Group]:
     return list(groups.values())
 
 
-def _add(sums: list[Tensor | None], gradients: list[Tensor | None]) -> None:
+def add_(sums: list[Tensor | None], gradients: list[Tensor | None]) -> None:
     """Add gradients to others in place; both lack the same ones."""
     pairs = [(a, b) for a, b in zip(sums, gradients, strict=True) if a is not None and b is not None]
     own, more = zip(*pairs, strict=True)

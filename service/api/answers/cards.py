@@ -26,8 +26,10 @@ class CardNetwork(Answer):
 
     layers: list[CardLayer]
     """The layers, first to last."""
+    members: Count
+    """Networks that answer together: 1, or those of a deep ensemble."""
     parameters: Count
-    """Numbers in the weights."""
+    """Numbers in the weights of one network."""
     stochastic_layers: list[str]
     """The layers that Monte-Carlo predictions draw."""
     loss: str
@@ -132,6 +134,7 @@ class ModelCard(Answer):
             weights_sha256=row.weights_sha256,
             network=CardNetwork(
                 layers=layers,
+                members=row.members or 1,
                 parameters=row.parameters,
                 stochastic_layers=network.stochastic_layers,
                 loss=spec.loss.type,

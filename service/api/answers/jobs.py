@@ -173,39 +173,6 @@ class Events(Answer):
     """Whether there are more; ask for them with `after` set to the last event's id."""
 
 
-class Metric(Answer):
-    """One measured value."""
-
-    name: str
-    """What was measured: `loss`, a metric's name, `batch_loss`, `learning_rate`."""
-    split: str
-    """On which rows: `train`, `validation` or `test`."""
-    epoch: Count
-    """Epoch it was measured in."""
-    step: Count
-    """Steps done when it was measured."""
-    value: float | None
-    """The value; null where it was not finite."""
-    at: Time
-    """When it was stored."""
-
-    @classmethod
-    def of(cls, metric: tables.Metric) -> Self:
-        """Return the answer for a metric's row."""
-        return cls.model_validate(metric, from_attributes=True)
-
-
-class Metrics(Answer):
-    """Measured values of one job, in the order of the steps."""
-
-    object: Literal["list"] = "list"
-    """Always "list"."""
-    data: list[Metric]
-    """The values."""
-    has_more: Literal[False] = False
-    """Always false: the whole of what was asked for is here, curves thinned to `max_points`."""
-
-
 class Checkpoint(Answer):
     """A point that a run can go on from."""
 

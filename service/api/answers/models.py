@@ -30,8 +30,10 @@ class Model(Answer):
     calibration: JsonObject | None
     """What validation rows taught of its confidences: temperature or noise, and how good these were before and after,
     at a coverage of `level`; null: there were no such rows."""
+    members: Count
+    """Networks that it predicts with together, whose weights are stacked; more than 1: a deep ensemble."""
     parameters: Count
-    """Numbers in its weights, those included that were frozen."""
+    """Numbers in the weights of one network, those included that were frozen."""
     size: Count
     """Bytes of the weights."""
     weights_sha256: Sha256
@@ -58,6 +60,7 @@ class Model(Answer):
             targets=targets,
             metrics=row.metrics,
             calibration=without_scores(row.calibration),
+            members=row.members or 1,
             parameters=row.parameters,
             size=row.size,
             weights_sha256=row.weights_sha256,

@@ -105,7 +105,9 @@ class NetworkCheck(Answer):
     multiply_adds: Count
     """Multiply-adds of one row, forward, of all layers."""
     memory: Memory
-    """An estimate of the memory that it takes."""
+    """An estimate of the memory that it takes, of all replicas together."""
+    replicas: Count
+    """Networks that are trained together."""
     stochastic_layers: list[str]
     """Layers that draw random numbers in Monte-Carlo prediction; without any, there is no spread to see."""
     spec_sha256: str | None
@@ -121,6 +123,7 @@ class NetworkCheck(Answer):
         input_shape: Shape,
         outputs: int,
         stochastic_layers: list[str],
+        replicas: int,
         spec_sha256: str | None,
         found: list[advices.Advice],
     ) -> Self:
@@ -134,6 +137,7 @@ class NetworkCheck(Answer):
             multiply_adds=summary.multiply_adds,
             memory=memory,
             stochastic_layers=stochastic_layers,
+            replicas=replicas,
             spec_sha256=spec_sha256,
             advice=[Advice.model_validate(advice, from_attributes=True) for advice in found],
         )

@@ -51,6 +51,8 @@ class PredictionResult(Answer):
     """Hash of the Parquet file."""
     mc_samples: Count
     """Samples behind every prediction, with `adaptive` at most; 0 where the network has no stochastic layer."""
+    members: Count = 1
+    """Trained networks behind every prediction, each with so many samples."""
     seed: Count
     """Seed of the samples."""
     stochastic_layers: list[str]

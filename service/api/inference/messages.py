@@ -79,7 +79,7 @@ class InferResponse(Message):
     id: str | None = None
     """That of the request."""
     parameters: Parameters
-    """What the predictions rest on: `mc_samples`, `seed`, `stochastic_layers`."""
+    """What the predictions rest on: `mc_samples`, `members`, `seed`, `stochastic_layers`."""
     outputs: list[OutputTensor]
     """The tensors."""
 

@@ -52,7 +52,7 @@ class Bulk:
         Raises:
             TooLarge: More numbers to compute than the settings allow.
         """
-        samples, values, most = max(self.plan.samples, 1), self.plan.answers.values, settings.max_stream_values
+        samples, values, most = self.plan.networks, self.plan.answers.values, settings.max_stream_values
         if rows * samples * values > most:
             raise TooLarge(
                 f"{rows:,} rows x {samples:,} samples x {values:,} outputs are more than the {most:,} numbers that may "
@@ -90,17 +90,18 @@ class Bulk:
     @property
     def step(self) -> int:
         """Rows that are answered at once."""
-        samples, answers = self.plan.samples, self.plan.answers
+        samples, answers = self.plan.networks, self.plan.answers
         tile = self.loaded.monte_carlo.tile(self.tile_bytes)
         held = answers.holds_samples or self.asked.adaptive is not None or self.asked.return_samples
         fitting = most_rows(answers, samples, self.tile_bytes) if held else tile
-        return max(1, min(tile, fitting, STEP_TILES * tile // max(samples, 1)))
+        return max(1, min(tile, fitting, STEP_TILES * tile // samples))
 
     @property
     def about(self) -> dict[str, Any]:
         """What all predictions rest on, as in an answer of JSON."""
         return {
             "mc_samples": self.plan.samples,
+            "members": self.plan.members,
             "seed": self.asked.seed,
             "stochastic_layers": self.loaded.monte_carlo.stochastic_layers,
             "calibrated": self.plan.calibration is not None,

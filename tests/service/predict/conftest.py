@@ -21,6 +21,7 @@ from service.spec import JobSpec
 from service.store import models
 from service.store.blobs import BlobWriter
 from service.store.engine import Store
+from service.uncertainty.monte_carlo import MonteCarlo
 from tests.service.predict.asking import Load
 from worker.data import prepare
 from worker.training.calibrate import calibration_of
@@ -81,7 +82,7 @@ def trained(path: Path, format: str, spec: JobSpec, calibrated: bool) -> Trained
         batch = data.rows(rows)
         spec.loss.per_row(network(batch.x), batch.y).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    calibration = calibration_of(network.eval(), spec, data, 1 << 24, lambda: None) if calibrated else None
+    calibration = calibration_of(MonteCarlo(network), spec, data, 1 << 24, lambda: None) if calibrated else None
     row = {
         "name": None,
         "spec": spec.canonical(),

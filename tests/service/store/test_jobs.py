@@ -10,7 +10,8 @@ from service.errors import NotFound, WrongState
 from service.store import checkpoints, commands, events, jobs, metrics, waiting
 from service.store.blobs import write_blob
 from service.store.engine import Store
-from service.store.tables import Checkpoint, Job, JobEvent, Metric, Model
+from service.store.metric_tables import Metric
+from service.store.tables import Checkpoint, Job, JobEvent, Model
 
 NewJob = Callable[..., Job]
 SPEC: dict[str, object] = {"network": {"layers": []}}

@@ -121,7 +121,7 @@ def test_rows_without_end_are_drawn_from(
     )
     model = load(sqlite_store, str(job.model))
     data = load_data(sqlite_store, wine, model.spec)
-    found = [calibration_of(model.monte_carlo.network, model.spec, data, 1 << 26, lambda: None) for _ in range(2)]
+    found = [calibration_of(model.monte_carlo, model.spec, data, 1 << 26, lambda: None) for _ in range(2)]
     assert found[0] is not None and found[0] == found[1]
     assert found[0].rows == 20 and found[0].mc_samples == (0 if layers else 50)
     kept = calibration(sqlite_store, job.id)
