@@ -17,7 +17,7 @@ STREAM = {
 }
 HEADER = {
     "X-Trainyard-Prediction": {
-        "description": "Of a stream: `mc_samples`, `members`, `seed`, `stochastic_layers`, `calibrated`, `note`, as JSON.",
+        "description": "Of a stream: `mc_samples`, `members`, `seed`, `stochastic_layers`, `calibrated`, `note`, JSON.",
         "schema": {"type": "string"},
     }
 }

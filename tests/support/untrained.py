@@ -21,6 +21,7 @@ from service.store.blobs import BlobWriter
 from service.store.engine import Store
 from service.store.models import insert
 from service.store.tables import Model
+from service.uncertainty.monte_carlo import MonteCarlo
 from worker.data import prepare, used_columns
 from worker.training.calibrate import calibration_of
 
@@ -64,7 +65,7 @@ def untrained(data: bytes, kind: str, body: Json, seed: int = 0) -> Untrained:
         spec.network, spec.regularization, prepared.input_shape, prepared.outputs, vocabulary=prepared.vocabulary
     )
     materialize(network, seed).eval()
-    calibration = calibration_of(network, spec, prepared, 1 << 24, lambda: None)
+    calibration = calibration_of(MonteCarlo(network), spec, prepared, 1 << 24, lambda: None)
     weights = save_weights(network)
     rows = {part: len(getattr(prepared, part)) for part in ("train", "validation", "test")}
     values = {

@@ -81,6 +81,7 @@ def csv() -> bytes:
 
 CASES: dict[str, tuple[dict[str, Any], Callable[[], bytes], str]] = {
     "images": (changed(**CNN), npz, "npz"),
+    "replicas": (changed(**CNN, replicas=3), npz, "npz"),
     "vectors by columns": (changed(data={"target": "y"}), columns_first, "npz"),
     "table": (changed(**TABLE), csv, "csv"),
     "regression": (changed(**REGRESSION), csv, "csv"),

@@ -112,7 +112,7 @@ def test_a_file_is_answered_as_its_rows_in_json_are(api: Any, model: str, flower
     answer = send(api, model, as_bytes(flowers, kind), kind, mc_samples=20, seed=3)
     assert answer.headers["content-type"] == LINES
     assert json.loads(answer.headers["x-trainyard-prediction"]) == {
-        "mc_samples": 20, "seed": 3, "stochastic_layers": ["dropout_1"], "calibrated": True, "note": None,
+        "mc_samples": 20, "members": 1, "seed": 3, "stochastic_layers": ["dropout_1"], "calibrated": True, "note": None,
     }  # fmt: skip
     close(lines(answer), inline(api, model, flowers, mc_samples=20, seed=3))
 

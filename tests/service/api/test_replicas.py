@@ -1,8 +1,10 @@
 """Jobs with replicas over HTTP: what is accepted, what is refused, their curves and their models."""
 
+import json
 from typing import Any
 
 import pytest
+import safetensors.torch
 
 REPLICAS = 3
 
@@ -36,7 +38,18 @@ def test_a_number_that_cannot_be_is_refused_by_its_path(replicas: Any, api: Any,
 def test_seeds_must_be_left_for_all(api: Any, iris_csv: bytes) -> None:
     spec = api.spec(api.upload(iris_csv)["id"], replicas=2, training={"seed": 2**63 - 1})
     answer = api.client.post("/v1/jobs", json=spec)
-    assert answer.status_code == 422 and "seed" in answer.text
+    assert answer.status_code == 422
+    (problem,) = answer.json()["errors"]
+    assert (problem["path"], problem["allowed"]) == ("training.seed", {"le": 2**63 - 2})
+
+
+@pytest.mark.parametrize(
+    ("training", "path"), [({"devices": 2}, "training.devices"), ({"compile": True}, "training.compile")]
+)
+def test_what_is_for_one_network_is_refused(training: dict[str, Any], path: str, api: Any, iris_csv: bytes) -> None:
+    answer = api.client.post("/v1/jobs", json=api.spec(api.upload(iris_csv)["id"], replicas=2, training=training))
+    assert answer.status_code == 422
+    assert [problem["path"] for problem in answer.json()["errors"]] == [path]
 
 
 def test_validation_counts_the_memory_of_all(api: Any, iris_csv: bytes) -> None:
@@ -84,3 +97,43 @@ def test_it_is_neither_extended_nor_a_source(sqlite_api: Any, done: dict[str, An
     refused = sqlite_api.client.post("/v1/jobs", json=spec)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["path"] == "network.layers[0].source"
+
+
+def test_it_goes_out_and_comes_in_whole_and_no_other_format_holds_it(sqlite_api: Any, done: dict[str, Any]) -> None:
+    path = f"/v1/models/{done['model']}"
+    file = sqlite_api.client.get(f"{path}/export")
+    assert file.status_code == 200
+    binary = {"Content-Type": "application/octet-stream"}
+    again = sqlite_api.client.post("/v1/models", content=file.content, headers=binary)
+    assert again.status_code == 201, again.text
+    assert again.json()["members"] == REPLICAS
+    asked = {"rows": [[5.1, 3.5, 1.4, 0.2], [6.0, 3.0, 4.0, 1.3]], "mc_samples": 3, "seed": 1}
+    first, second = (
+        sqlite_api.client.post(f"/v1/models/{model}/predict", json=asked).json()
+        for model in (done["model"], again.json()["id"])
+    )
+    assert first == second
+    for format in ("onnx", "torch"):
+        refused = sqlite_api.client.get(f"{path}/export?format={format}")
+        assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "format")
+        assert "ensemble of 3" in refused.json()["errors"][0]["message"]
+    card = sqlite_api.client.get(f"{path}/card")
+    assert card.json()["network"]["members"] == REPLICAS
+    page = sqlite_api.client.get(f"{path}/card?format=markdown").text
+    assert "3 networks that answer together" in page
+
+
+@pytest.mark.parametrize("members", [None, 1, 2, 4, 0])
+def test_a_file_whose_members_are_not_those_of_its_weights_is_refused(
+    members: int | None, sqlite_api: Any, done: dict[str, Any]
+) -> None:
+    file = sqlite_api.client.get(f"/v1/models/{done['model']}/export").content
+    about = {"trainyard": json.dumps({**json.loads(_metadata(file)), "members": members})}
+    changed = safetensors.torch.save(safetensors.torch.load(file), about)
+    answer = sqlite_api.client.post("/v1/models", content=changed, headers={"Content-Type": "application/octet-stream"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_model"), answer.text
+
+
+def _metadata(file: bytes) -> str:
+    length = int.from_bytes(file[:8], "little")
+    return str(json.loads(file[8 : 8 + length])["__metadata__"]["trainyard"])

@@ -26,6 +26,8 @@ TURNS: dict[str, tuple[str, dict[str, Any]]] = {
     "lbfgs looks at the loss": ("table", {"optimizer": "lbfgs", "training": {"batch_size": "all"}}),
     "pre-trained": ("table", {"pretrain": "rbm", "network": BELIEFS}),
     "recurrent": ("sequences", {"network": LSTM}),
+    "float16 is for one": ("table", {"training": {"precision": "float16"}}),
+    "bfloat16 is for one": ("table", {"training": {"precision": "bfloat16"}}),
     "multiply-adds": ("table", {"network": WIDE}),
 }
 

@@ -26,6 +26,7 @@ WAYS: list[dict[str, Any]] = [
     {"training": {**TRAINING, "averaging": {"type": "ema", "decay": 0.9}}},
     {"optimizer": {"type": "sgd", "momentum": 0.9}, "schedule": {"type": "reduce_on_plateau", "patience": 1}},
     {"optimizer": "lbfgs", "training": {**TRAINING, "batch_size": "all", "epochs": 8, "log_every_steps": 1}},
+    {"training": {**TRAINING, "precision": "float16"}},
     {"regularization": {**STOPPING, "clip_norm": 0.5}, "training": {**TRAINING, "batch_size": 8, "accumulate": 2}},
 ]
 

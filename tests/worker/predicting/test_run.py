@@ -80,7 +80,8 @@ def test_it_comes_to_what_a_request_with_the_same_rows_is_answered(
         assert one["mutual_information"] == pytest.approx(other["mutual_information"], abs=1e-5)
     assert (row.rows_done, row.attempt, row.input) == (ROWS, 1, None)
     assert row.about == {
-        "mc_samples": 20, "seed": 5, "stochastic_layers": ["dropout_2", "dropout_4"], "calibrated": True, "note": None,
+        "mc_samples": 20, "members": 1, "seed": 5, "stochastic_layers": ["dropout_2", "dropout_4"], "calibrated": True,
+        "note": None,
     }  # fmt: skip
 
 

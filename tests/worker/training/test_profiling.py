@@ -14,7 +14,7 @@ from service.store.blobs import blob_bytes
 from service.store.engine import Store
 from service.store.tables import Dataset
 from tests.worker.conftest import AtStep
-from tests.worker.runs import SPEC, attempt, changed, outcome, put, queue
+from tests.worker.runs import attempt, changed, outcome, put, queue
 from worker import draining
 from worker.training import profiling
 from worker.training.profiling import Profiler
@@ -60,10 +60,12 @@ def test_of_steps_with_many_events_fewer_are_traced(monkeypatch: pytest.MonkeyPa
     assert 2 <= len(traced(Profiler(100, CPU), 1, 100)) < 20
 
 
+@pytest.mark.parametrize("replicas", [1, 3])
 def test_a_job_that_asks_for_it_has_a_profile_and_the_same_result(
-    sqlite_store: Store, settings: Settings, wine: Dataset
+    replicas: int, sqlite_store: Store, settings: Settings, wine: Dataset
 ) -> None:
-    plain, profiled = queue(sqlite_store, wine, SPEC), queue(sqlite_store, wine, changed(training={"profile": True}))
+    specs = changed(replicas=replicas), changed(replicas=replicas, training={"profile": True})
+    plain, profiled = (queue(sqlite_store, wine, spec) for spec in specs)
     for job_id in (plain, profiled):
         attempt(sqlite_store, settings, job_id)
     assert outcome(sqlite_store, plain) == outcome(sqlite_store, profiled)
@@ -74,7 +76,8 @@ def test_a_job_that_asks_for_it_has_a_profile_and_the_same_result(
         trace = json.loads(gzip.decompress(blob_bytes(session, row.blob)))
         told = [event.data for event in events.since(session, profiled) if event.type == "profile"]
     assert told == [{"steps": row.steps, "size": row.size}] and len(numbers(trace)) == row.steps > 0
-    assert any("addmm" in event.get("name", "") for event in trace["traceEvents"])
+    product = "addmm" if replicas == 1 else "bmm"
+    assert any(product in event.get("name", "") for event in trace["traceEvents"])
 
 
 @pytest.mark.parametrize("step", [5, 12, 30])
