@@ -10,7 +10,7 @@ from service.store.engine import Store
 from service.store.tables import Dataset
 from tests.worker.runs import attempt, changed, outcome, put, queue
 
-DISTURBED = changed(training={"epochs": 80, "checkpoint_seconds": 0.2, "log_every_steps": None})
+DISTURBED = changed(training={"epochs": 400, "checkpoint_seconds": 0.2, "log_every_steps": None})
 """What is trained where one thing at a time is done to a run."""
 
 

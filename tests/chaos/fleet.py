@@ -1,9 +1,7 @@
 """A whole installation whose parts can be killed one by one: Redis, database, server and workers, each a process."""
 
 import os
-import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -23,6 +21,7 @@ from service.store.engine import Store, open_store
 from service.store.tables import Job
 from service.supervisor import end_with
 from tests.conftest import wait_for_redis
+from tests.support.ports import free_port
 from tests.support.warm import Process, WarmProcess
 from tests.worker.runs import outcome
 
@@ -55,7 +54,7 @@ class Fleet:
             home=home,
             database_url=database.url,
             broker_url=f"redis+socket://{self.socket}",
-            port=_free_port(),
+            port=free_port(),
             threads_per_slot=1,
             webhook_senders=0,
             **{"max_attempts": 1000, **quick, **settings},
@@ -254,12 +253,3 @@ def _can_write(path: str) -> bool:
 
 def _said(job: Job) -> str:
     return f"{job.status} at step {job.step}, attempt {job.attempt}: {job.error_message}"
-
-
-def _free_port() -> int:
-    """Return a port that the system gives nobody by itself, so that it is free again after a restart of the server."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -25,7 +25,7 @@ RISE = 75 * MIB
 SPEC: dict[str, Any] = changed(
     network={"layers": ["flatten", {"type": "dense", "units": 16}, {"type": "dense", "units": "auto"}]},
     data={"target": "y", "preprocessing": "standardize", "split": {"validation": 0.2, "test": 0.1}},
-    training={"epochs": 2, "batch_size": 128, "log_every_steps": None},
+    training={"epochs": 1, "batch_size": 128, "log_every_steps": None},
 )  # fmt: skip
 
 RUN = """

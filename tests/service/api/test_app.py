@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from service.api.app import create_app
 from service.errors import SchemaMismatch
 from service.settings import Settings
 from service.store.engine import open_store
+from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory", "--log-level", "warning"]
 
@@ -31,9 +31,7 @@ COMMAND = [sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--fac
 @contextmanager
 def process(settings: Settings) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Run the server as `trainyard serve` does; gives the process and its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [*COMMAND, "--port", str(port)]
     with subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE, text=True) as server:
         try:

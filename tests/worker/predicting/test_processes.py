@@ -96,7 +96,7 @@ def test_a_killed_child_and_a_stopped_parent_cost_nothing_but_time(
     row = wait_for(store, stopped, ended)
     assert row.attempt == 2 and result(store, row) == whole
 
-    cancelled = ask(store, model, many, mc_samples=100_000)
+    cancelled = ask(store, model, many, mc_samples=50_000)
     behind = ask(store, model, wine, mc_samples=1)
     wait_for(store, cancelled, lambda row: row.status == "running")
     with store.begin() as session:
