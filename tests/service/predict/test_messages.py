@@ -100,6 +100,7 @@ def test_an_answer_is_encoded_as_it_is_described(predictions: Any) -> None:
     assert decoded == {
         "predictions": predictions,
         "mc_samples": 1,
+        "members": 1,
         "seed": 2**63 - 1,
         "stochastic_layers": ["dropout_1"],
         "calibrated": False,
