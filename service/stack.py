@@ -238,6 +238,7 @@ def _answers(redis: Path) -> bool:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False).status_code == 200
+        # Nothing is encrypted here, and to load certificates takes longer than all else, twenty times a second.
+        return httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False, verify=False).status_code == 200
     except httpx.HTTPError:
         return False

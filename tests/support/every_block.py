@@ -1,5 +1,6 @@
 """For every block of the language a small data set and a specification that trains it."""
 
+import functools
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,8 +130,13 @@ ELSEWHERE = ("pretrained",)
 """Blocks that need weights of another job: tests/worker/training/test_transfer.py and tests/e2e/test_transfer.py."""
 
 
-def cases() -> Iterator[Case]:
-    """Return a case for every block of every family."""
+@functools.cache
+def cases() -> tuple[Case, ...]:
+    """Return a case for every block of every family; to find what every layer takes is not done twice."""
+    return tuple(_cases())
+
+
+def _cases() -> Iterator[Case]:
     for family in FAMILIES:
         for tag, block in family.members().items():
             if tag in ELSEWHERE:

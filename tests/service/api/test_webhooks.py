@@ -29,8 +29,9 @@ def sending(settings: Settings, serving: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def strict(settings: Settings, serving: Any) -> Iterator[Any]:
-    """A server that sends nowhere but to public addresses."""
-    with serving(settings.model_copy(update={"webhook_allow_private": False})) as api:
+    """A server that sends nowhere but to public addresses, as a new installation does."""
+    usual = Settings.model_fields["webhook_allow_private"].default
+    with serving(settings.model_copy(update={"webhook_allow_private": usual})) as api:
         yield api
 
 

@@ -44,17 +44,6 @@ def table() -> pl.DataFrame:
     )
 
 
-def test_csv(table: pl.DataFrame, tmp_path: Path) -> None:
-    path = tmp_path / "data.csv"
-    with path.open("wb") as file:
-        for part in range(3):
-            table.write_csv(file, include_header=not part)
-    assert path.stat().st_size > 1.4 * GROWTH
-    rows, growth = grown(path)
-    assert rows == 3 * table.height
-    assert growth < GROWTH
-
-
 def test_parquet(table: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     pl.concat([table] * 8).write_parquet(path, row_group_size=10**7, compression="uncompressed")
@@ -77,29 +66,33 @@ import resource, sys
 from pathlib import Path
 from service.data.formats import Limits, profile_file, read_batches
 from service.settings import Settings
-path, kind = Path(sys.argv[1]), sys.argv[2]
-columns = profile_file(path, kind, Limits.of(Settings())).columns
-next(iter(read_batches(path, kind, columns, columns, 8192)))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-rows = sum(len(frame["x0"].values) for frame in read_batches(path, kind, columns, columns, 8192))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
-print(rows, (after - before) * unit)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+path, kind = Path(sys.argv[1]), sys.argv[2]
+before = peak()
+profile = profile_file(path, kind, Limits.of(Settings()))
+profiling = peak() - before
+next(iter(read_batches(path, kind, profile.columns, profile.columns, 8192)))
+before = peak()
+rows = sum(len(frame["x0"].values) for frame in read_batches(path, kind, profile.columns, profile.columns, 8192))
+print(profile.rows, rows, profiling, peak() - before)
 """
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
-def test_batches_of_rows(kind: str, table: pl.DataFrame, tmp_path: Path) -> None:
+def test_a_profile_and_then_batches_of_rows(kind: str, table: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / f"data.{kind}"
     if kind == "csv":
         with path.open("wb") as file:
             for part in range(3):
                 table.write_csv(file, include_header=not part)
+        assert path.stat().st_size > 1.4 * GROWTH
     elif kind == "parquet":
         pl.concat([table] * 3).write_parquet(path, row_group_size=50_000, compression="uncompressed")
     else:
         np.savez(path, **{f"x{i}": np.zeros((3 * table.height, 8)) for i in range(4)})
     command = [sys.executable, "-c", BATCHES, str(path), kind]
-    rows, growth = map(int, subprocess.run(command, check=True, capture_output=True, timeout=120).stdout.split())
-    assert rows == 3 * table.height
-    assert growth < GROWTH
+    said = subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
+    profiled, rows, profiling, reading = map(int, said.split())
+    assert profiled == rows == 3 * table.height
+    assert profiling < GROWTH and reading < GROWTH

@@ -51,33 +51,29 @@ def stored(store: Store, model: Untrained) -> Model:
         return models.get(session, model_id)
 
 
-def test_a_file_is_made_once_for_all_who_ask_and_kept(sqlite_store: Store, small: Untrained, make: Make) -> None:
-    exporter, row = make(), stored(sqlite_store, small)
-    first, second = (exporter.ask(row, "torch", dropout=False) for _ in range(2))
-    assert first is second
-    found = first.result()
-    assert found.checked["rows"] == 32 and found.checked["largest_difference"] <= 1e-5
-    assert found.path.stat().st_size == found.size
-    again = exporter.ask(row, "torch", dropout=False)
-    assert again.done() and again.result() is found
-    other = exporter.ask(row, "torch", dropout=True)
-    assert not other.done() and other.result().key != found.key
-    folder = found.path.parent
-    exporter.close()
-    exporter.close()
-    assert not folder.exists()
-
-
-def test_the_oldest_files_make_room_and_can_still_be_read_by_who_has_them_open(
+def test_a_file_is_made_once_for_all_who_ask_and_kept_until_it_has_to_make_room(
     sqlite_store: Store, small: Untrained, make: Make
 ) -> None:
     exporter, row = make(export_cache_bytes=1), stored(sqlite_store, small)
-    first = exporter.ask(row, "torch", dropout=False).result()
+    asked, shared = (exporter.ask(row, "torch", dropout=False) for _ in range(2))
+    assert asked is shared
+    first = asked.result()
+    assert first.checked["rows"] == 32 and first.checked["largest_difference"] <= 1e-5
+    assert first.path.stat().st_size == first.size
+    again = exporter.ask(row, "torch", dropout=False)
+    assert again.done() and again.result() is first
     with first.open() as file:
-        second = exporter.ask(row, "torch", dropout=True).result()
+        other = exporter.ask(row, "torch", dropout=True)
+        assert not other.done()
+        second = other.result()
+        assert second.key != first.key
         assert not first.path.exists() and second.path.exists()
-        assert len(file.read()) == first.size
+        assert len(file.read()) == first.size  # whoever has it open can read it to its end
     assert not exporter.ask(row, "torch", dropout=False).done()
+    folder = second.path.parent
+    exporter.close()
+    exporter.close()
+    assert not folder.exists()
 
 
 def test_what_a_killed_server_left_is_removed_and_what_a_living_one_has_stays(make: Make, tmp_path: Path) -> None:
@@ -91,15 +87,6 @@ def test_what_a_killed_server_left_is_removed_and_what_a_living_one_has_stays(ma
     make()
     assert living._folder.path.exists() and newborn.exists()
     assert not left.exists() and not old.exists()
-
-
-def test_what_cannot_be_exported_is_refused_as_the_process_says(sqlite_store: Store, make: Make) -> None:
-    kind, content = DATA["table"]
-    data = {"features": ["n1", "word"], "preprocessing": [{"type": "hash", "buckets": 4}]}
-    row = stored(sqlite_store, untrained(content, kind, specification("table", data=data)))
-    with pytest.raises(NotExportable) as refused:
-        make().ask(row, "onnx", dropout=False).result()
-    assert refused.value.problems[0].path == "data.preprocessing[0]"
 
 
 def test_a_model_that_is_gone_meanwhile_is_not_found(sqlite_store: Store, small: Untrained, make: Make) -> None:

@@ -71,6 +71,11 @@ def mixed_onnx(mixed: Untrained) -> bytes:
     return write(mixed.row, mixed.loaded, "onnx", dropout=False)[0]
 
 
+@pytest.fixture(scope="module")
+def mixed_torch(mixed: Untrained) -> bytes:
+    return write(mixed.row, mixed.loaded, "torch", dropout=False)[0]
+
+
 ROWS: list[list[Any]] = [
     [0.5, "red", "dark", True, 0.1],
     [None, "green", "light", False, -1.5],
@@ -136,16 +141,17 @@ def test_words_that_stand_for_none_do_so_in_the_file_too(mixed: Untrained, mixed
     assert onnx_answers(mixed_onnx, columns(rows))["probabilities"] == pytest.approx(truth, abs=1e-6)
 
 
-def test_a_file_of_torch_takes_numbers_as_a_matrix_and_words_by_their_codes(mixed: Untrained) -> None:
-    data, _ = write(mixed.row, mixed.loaded, "torch", dropout=False)
-    about = said_by_torch(data)
+def test_a_file_of_torch_takes_numbers_as_a_matrix_and_words_by_their_codes(
+    mixed: Untrained, mixed_torch: bytes
+) -> None:
+    about = said_by_torch(mixed_torch)
     numbers, words = about["inputs"]
     assert (numbers["name"], numbers["columns"]) == ("numbers", ["größe", "new", "mean"])
     assert (numbers["shape"], words["shape"], words["dtype"]) == (["rows", 3], ["rows", 2], "int64")
     code = {name: {word: i for i, word in enumerate(column["codes"])} for name, column in words["columns"].items()}
     given = np.array([[np.nan if r[0] is None else r[0], r[3], r[4]] for r in ROWS], np.float64)
     codes = [[-2 if r[1] is None else code["colour"].get(r[1], -1), code["shade"].get(r[2], -1)] for r in ROWS]
-    (found,) = torch_answers(data, given, np.array(codes))
+    (found,) = torch_answers(mixed_torch, given, np.array(codes))
     assert found == pytest.approx(service_answers(mixed.loaded, ROWS), abs=1e-6)
 
 
@@ -159,15 +165,15 @@ def test_a_file_says_what_it_is(mixed: Untrained, mixed_onnx: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", ["onnx", "torch"])
-def test_a_file_tells_nothing_of_the_machine_it_was_made_on(mixed: Untrained, format: Any) -> None:
-    data = write(mixed.row, mixed.loaded, format, dropout=False)[0]
+def test_a_file_tells_nothing_of_the_machine_it_was_made_on(request: pytest.FixtureRequest, format: str) -> None:
+    data: bytes = request.getfixturevalue(f"mixed_{format}")
     root = str(Path(__file__).parents[3])
     assert root.encode() not in data and sys.prefix.encode() not in data
     assert b"stack_trace" not in data
 
 
-def test_a_file_of_torch_needs_none_of_our_code(mixed: Untrained, tmp_path: Path) -> None:
-    (tmp_path / "model.pt2").write_bytes(write(mixed.row, mixed.loaded, "torch", dropout=False)[0])
+def test_a_file_of_torch_needs_none_of_our_code(mixed_torch: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(mixed_torch)
     code = (
         "import sys, torch\n"
         "model = torch.export.load('model.pt2').module()\n"
@@ -259,6 +265,33 @@ def test_vectors_stand_beside_numbers(tmp_path: Path) -> None:
     rows = [{"v": [0.1, 0.2, 0.3], "n": 1.0}, {"v": [-1.0, 0.0, 2.0], "n": -1.0}]
     given = {"v": np.array([row["v"] for row in rows]), "n": np.array([row["n"] for row in rows])}
     assert onnx_answers(data, given)["probabilities"] == pytest.approx(service_answers(model.loaded, rows), abs=1e-6)
+
+
+DIGITS = Path(__file__).parents[3] / "examples" / "digits.npz"
+
+
+def test_images_come_in_as_they_were_uploaded() -> None:
+    layers: list[Json] = [
+        {"type": "conv2d", "filters": 8, "kernel_size": 3, "activation": "relu"},
+        {"type": "batch_norm"},
+        {"type": "flatten"},
+        *NETWORK["layers"],
+    ]
+    data = {"target": "y", "preprocessing": "min_max"}
+    model = untrained(
+        DIGITS.read_bytes(), "npz", {"network": {"layers": layers}, "loss": "cross_entropy", "data": data}
+    )
+    loaded = model.loaded
+    for name, values in loaded.monte_carlo.network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            values.uniform_(0.5, 1.5)  # what training would have found
+    images = np.load(DIGITS)["x"][:20]
+    truth = service_answers(loaded, [{"x": image} for image in images.tolist()])
+    graph = graph_of(loaded)
+    given = images.astype(np.float32)
+    found = onnx_answers(written(model.row, loaded, graph, "onnx")[0], {"input": given})
+    assert found["probabilities"] == pytest.approx(truth, abs=1e-6)
+    assert torch_answers(written(model.row, loaded, graph, "torch")[0], given)[0] == pytest.approx(truth, abs=1e-6)
 
 
 class LooksAtValues(nn.Module):

@@ -21,6 +21,12 @@ from tests.support.receiver import Receiver
 NewWebhook = Callable[..., Webhook]
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second between two looks is for services; tests only wait for them."""
+    monkeypatch.setattr(sender_module, "LOOK_SECONDS", 0.1)
+
+
 @contextmanager
 def sending(store: Store, settings: Settings) -> Iterator[Sender]:
     sender = Sender(store, settings)
@@ -132,7 +138,7 @@ def test_many_receivers_that_hang_are_sent_to_within_the_bound(
     with sending(store, patient):
         queue_job(store)
         assert eventually(lambda: len(receiver.messages) == 2, 20)
-        time.sleep(1.5)  # longer than between two looks
+        time.sleep(5 * sender_module.LOOK_SECONDS)
         assert len(receiver.messages) == 2
         receiver.held.set()
         assert eventually(lambda: len(receiver.messages) == 6, 20)
