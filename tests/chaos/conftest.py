@@ -15,7 +15,8 @@ from service.store.engine import open_store
 from service.store.schema import upgrade
 from tests.chaos.calm import DISTURBED, Calm
 from tests.chaos.fleet import Database, Fleet, until
-from tests.conftest import numbers, temporary_folder
+from tests.conftest import temporary_folder
+from tests.support.databases import numbers
 
 
 @dataclass
