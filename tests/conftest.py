@@ -7,7 +7,6 @@ process holds a pipe to this one and stops them when it breaks.
 import csv
 import importlib
 import io
-import itertools
 import shutil
 import signal
 import subprocess
@@ -29,10 +28,12 @@ from numpy.typing import NDArray
 
 from service.store.engine import Store, open_store
 from service.store.schema import upgrade
+from tests.support.databases import FreshDatabases, postgres_database
 
 DATABASES = ("sqlite", "postgresql")
 GUARDIAN = "import os, shutil, sys; sys.stdin.read(); os.kill({pid}, {signal}); shutil.rmtree({folder!r}, True)"
-numbers = itertools.count()
+UNHURRIED = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
+"""What PostgreSQL need not do here: nothing has to survive a power cut, or lives long enough to be tidied up."""
 
 
 @contextmanager
@@ -67,21 +68,11 @@ def postgres_server() -> Iterator[psycopg.Connection[Any]]:
             guarded(server.get_pid(), signal.SIGINT, folder),
             psycopg.connect(server.get_uri(), autocommit=True) as sql,
         ):
-            sql.execute("ALTER SYSTEM SET fsync = off")  # nothing here has to survive a power cut
+            for setting in UNHURRIED:
+                sql.execute(f"ALTER SYSTEM SET {setting} = off")
             sql.execute("SELECT pg_reload_conf()")
             yield sql
         server.cleanup()
-
-
-@contextmanager
-def postgres_database(server: psycopg.Connection[Any], template: str = "template1") -> Iterator[str]:
-    """Make a database from a template, give its URL, and drop it."""
-    name = f"test_{next(numbers)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        yield f"postgresql+psycopg://{server.info.user}@/{name}?host={server.info.host}"
-    finally:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +91,18 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres_fresh(postgres_server: psycopg.Connection[Any], postgres_template: str) -> Iterator[FreshDatabases]:
+    """Databases that are as the migrated one."""
+    fresh = FreshDatabases(postgres_server, postgres_template)
+    yield fresh
+    fresh.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: psycopg.Connection[Any], postgres_template: str) -> Iterator[str]:
+def postgres_url(postgres_fresh: FreshDatabases) -> Iterator[str]:
     """A fresh, migrated PostgreSQL database."""
-    with postgres_database(postgres_server, postgres_template) as url:
+    with postgres_fresh.one() as url:
         yield url
 
 

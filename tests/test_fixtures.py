@@ -7,11 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
+import psycopg
 import pytest
 import redis
+
+from service.store.tables import Table
+from tests.support.databases import FreshDatabases
 
 WAITING = """
 import time
@@ -29,6 +34,39 @@ def test_redis_answers_and_is_empty(redis_url: str) -> None:
 
 def test_every_test_gets_an_empty_redis(redis_url: str) -> None:
     test_redis_answers_and_is_empty(redis_url)
+
+
+ROW = (
+    "INSERT INTO workers (id, host, pid, slots, device, started_at, heartbeat_at) VALUES ('w', 'h', 1, 1, 'cpu', 0, 0)"
+)
+DROPPED = [
+    "CREATE TABLE more ()",
+    "ALTER TABLE jobs RENAME TO elsewhere",
+    "UPDATE alembic_version SET version_num = 'x'",
+]
+DROPPED += ["ALTER TABLE jobs DROP COLUMN seed", "DROP TABLE alembic_version", "CREATE INDEX more ON workers (host)"]
+
+
+@pytest.mark.parametrize("said", [ROW, "SELECT nextval('job_events_id_seq')", *DROPPED])
+def test_a_database_is_lent_again_without_what_was_done_to_it(
+    postgres_server: psycopg.Connection[Any], postgres_fresh: FreshDatabases, said: str
+) -> None:
+    def known() -> set[str]:
+        return {str(name) for (name,) in postgres_server.execute("SELECT oid FROM pg_database")}
+
+    with postgres_fresh.one() as url:
+        before, first = known(), url
+        left_behind = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+        left_behind.execute(said)
+    with pytest.raises(psycopg.OperationalError):
+        left_behind.execute("SELECT 1")
+    left_behind.close()
+    assert (known() == before) is (said not in DROPPED)
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(first.replace("+psycopg", ""))
+    with postgres_fresh.one() as url, psycopg.connect(url.replace("+psycopg", "")) as sql:
+        assert all(sql.execute(f"SELECT count(*) FROM {name}").fetchone() == (0,) for name in Table.metadata.tables)
+        assert sql.execute("SELECT nextval('job_events_id_seq')").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])

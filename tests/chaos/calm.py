@@ -13,6 +13,9 @@ from tests.worker.runs import attempt, changed, outcome, put, queue
 DISTURBED = changed(training={"epochs": 400, "checkpoint_seconds": 0.2, "log_every_steps": None})
 """What is trained where one thing at a time is done to a run."""
 
+SHORT = changed(training={"epochs": 6, "log_every_steps": None})
+"""What is trained where it is enough that a job comes to its turn and its end."""
+
 
 class Calm:
     """Trains specifications in this very process, undisturbed, on a database of its own."""

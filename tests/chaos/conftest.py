@@ -13,9 +13,11 @@ import pytest
 
 from service.store.engine import open_store
 from service.store.schema import upgrade
-from tests.chaos.calm import DISTURBED, Calm
-from tests.chaos.fleet import Database, Fleet, until
-from tests.conftest import numbers, temporary_folder
+from service.store.tables import Job
+from tests.chaos.calm import DISTURBED, SHORT, Calm
+from tests.chaos.fleet import Database, Fleet, survived, until
+from tests.conftest import temporary_folder
+from tests.support.databases import numbers
 
 
 @dataclass
@@ -131,6 +133,17 @@ def calm(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, wine_c
 def undisturbed(calm: Calm) -> Any:
     """What the specification `DISTURBED` comes to in peace."""
     return calm.outcome(DISTURBED)
+
+
+@pytest.fixture
+def ends_as_in_peace(fleet: Fleet, calm: Calm, wine_csv: bytes) -> Callable[[], Job]:
+    """Submit a short job, and return it once it has ended as in peace."""
+
+    def train() -> Job:
+        job_id = fleet.submit({**SHORT, "data": {**SHORT["data"], "dataset": fleet.upload(wine_csv)}})
+        return survived(fleet, job_id, calm.outcome(SHORT))
+
+    return train
 
 
 @pytest.fixture

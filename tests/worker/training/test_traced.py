@@ -1,6 +1,6 @@
 """Steps that are replayed, against the same steps as they are written: for every block, bit for bit."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from service.blocks.schedules import Horizon
 from service.network import build_network, materialize
-from service.settings import Settings
 from service.spec import JobSpec
 from service.store.engine import Store
-from tests.support.every_block import DATA, STEPS, Case, cases, specification
-from tests.worker.runs import put
+from service.store.tables import Dataset
+from tests.support.every_block import STEPS, Case, cases, specification
 from worker.data import TrainingData, load
 from worker.training import recorded
 from worker.training.batches import Batches
@@ -49,12 +48,11 @@ def trained(spec: JobSpec, data: TrainingData, records: bool) -> tuple[dict[str,
 
 
 @pytest.fixture
-def loaded(sqlite_store: Store, settings: Settings, tmp_path: Path) -> Any:
+def loaded(module_store: Store, data_of_blocks: Callable[[str], Dataset]) -> Any:
     def of(case: Case) -> tuple[JobSpec, TrainingData]:
-        kind, content = DATA[case.data]
-        dataset = put(sqlite_store, tmp_path / "data", content, kind)
+        dataset = data_of_blocks(case.data)
         spec = JobSpec.model_validate({**case.spec, "data": {**case.spec["data"], "dataset": dataset.id}})
-        return spec, load(sqlite_store, dataset, spec)
+        return spec, load(module_store, dataset, spec)
 
     return of
 
