@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from service.stack import server_command
-from tests.chaos.fleet import NEVER, Database, Fleet, _free_port, client_of, until
+from tests.chaos.fleet import NEVER, Database, Fleet, client_of, until
+from tests.support.ports import free_port
 from tests.worker.runs import changed, outcome
 
 JOBS = 12
@@ -25,7 +26,7 @@ def fleet(home: Path, database: Database) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_three_servers_and_three_workers_share_the_work(fleet: Fleet, wine_csv: bytes) -> None:
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     servers = [
         fleet.start("server", server_command(fleet.settings.model_copy(update={"port": port}))) for port in ports
     ]
