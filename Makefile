@@ -11,9 +11,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Tests that run at once, one more than processors: tests of processes wait a third of their time. Each of these has a
-# Redis and a PostgreSQL of its own.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+# Tests that run at once; each such process has a Redis and a PostgreSQL of its own.
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 # Settings of a running installation must not reach the demo or the tests.
 CLEAN_ENV := env $(foreach name,$(shell env | sed -n 's/^\(TRAINYARD_[A-Z_]*\)=.*/\1/p'),-u $(name))
 
