@@ -7,7 +7,7 @@ from fastapi import Request
 
 from service.api.deps import Backend, too_large
 from service.predict.admission import Place
-from service.predict.batching import Question
+from service.predict.asked import Question
 
 T = TypeVar("T")
 

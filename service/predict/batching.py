@@ -3,7 +3,10 @@
 Each model has a line. Whoever finds it idle is run at once, alone; whoever comes meanwhile stands in line, and the
 whole line, up to `predict_batch_rows` rows, is the next batch. Batches of one model follow each other, those of
 several models run side by side. What takes long (`is_light` says what) leaves the line for threads of its own.
-Nothing is computed on the event loop.
+
+Batches run in threads, but for those that take less than handing them to a thread and back costs: of a model in memory
+whose batches, as large as this one, have lately taken `QUICK_SECONDS` at most (`quickness.py`). They run on the event
+loop, between two of its turns. Threads and loop share one interpreter's lock, and wait for it at every operation.
 """
 
 import asyncio
@@ -12,48 +15,21 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from service.errors import TrainyardError
+from service.predict.asked import Asked, Outcomes, Question, deliver, settle
 from service.predict.cache import LoadedModel, ModelCache
 from service.predict.messages import PredictAnswer, PredictRequest
+from service.predict.quickness import Quickness
 from service.predict.together import answer_together, is_light
 from service.settings import Settings
 
+T = TypeVar("T")
 LONG_BODY = 256 * 1024
 """Bytes from which a body is not even read in line."""
-
-T = TypeVar("T", covariant=True)
-
-
-class Question(Protocol[T]):
-    """A request as it came over some protocol; both methods run in a thread."""
-
-    def read(self, loaded: LoadedModel) -> PredictRequest:
-        """Return what is asked of the model.
-
-        Raises:
-            TrainyardError: It cannot be read.
-        """
-
-    def write(self, loaded: LoadedModel, answer: PredictAnswer) -> T:
-        """Return the answer in the protocol's form."""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A question, when it came, and who waits for the answer."""
-
-    question: Question[Any]
-    at: float
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-Outcomes = list[tuple[_Asked, Any]]
-"""What each question came to: its answer, or the exception that is to be raised."""
+SHORT_BODY = 16 * 1024
+"""Bytes up to which a body may be read on the event loop."""
 
 
 class Batcher:
@@ -61,7 +37,8 @@ class Batcher:
 
     def __init__(self, models: ModelCache, settings: Settings) -> None:
         self._models, self._settings = models, settings
-        self._lines: dict[str, deque[_Asked]] = {}
+        self._lines: dict[str, deque[Asked]] = {}
+        self._quickness = Quickness()
         self._lock = threading.Lock()
         self._arrival = threading.Condition(self._lock)
         self._light = ThreadPoolExecutor(max(2, settings.cores), "predict")
@@ -79,15 +56,15 @@ class Batcher:
             TrainyardError: What reading the model or the question, or predicting, raises.
         """
         loop = asyncio.get_running_loop()
-        asked = _Asked(question, time.monotonic(), loop, loop.create_future())
+        asked = Asked(question, time.monotonic(), loop, loop.create_future())
         if size > LONG_BODY:
             self._heavy.submit(self._alone, reference, asked)
         else:
-            self._stand_in_line(reference, asked)
+            self._stand_in_line(reference, asked, size)
         answer: T = await asked.future
         return answer
 
-    def _stand_in_line(self, reference: str, asked: _Asked) -> None:
+    def _stand_in_line(self, reference: str, asked: Asked, size: int) -> None:
         with self._lock:
             line = self._lines.get(reference)
             if line is not None:
@@ -95,7 +72,32 @@ class Batcher:
                 self._arrival.notify_all()
                 return
             self._lines[reference] = deque([asked])
-        self._light.submit(self._turns, reference)
+        if size > SHORT_BODY or self._settings.predict_wait_seconds:
+            self._light.submit(self._turns, reference)
+        else:
+            # Who comes in the same turn of the loop is in line by then.
+            asked.loop.call_soon(self._turn_here, reference, asked.loop)
+
+    def _turn_here(self, reference: str, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer one batch of a line on the event loop, if that takes no time; else leave the line to a thread."""
+        loaded = self._models.held(reference)
+        if loaded is None:
+            self._light.submit(self._turns, reference)
+            return
+        outcomes, batch, requests = self._read(reference, loaded, self._present(reference))
+        settle(outcomes)
+        if not self._quickness.is_quick(loaded, requests):
+            self._light.submit(self._go_on, reference, loaded, batch, requests)
+            return
+        settle(self._answer(loaded, batch, requests))
+        if self._left(reference):
+            loop.call_soon(self._turn_here, reference, loop)
+
+    def _go_on(self, reference: str, loaded: LoadedModel, batch: list[Asked], requests: list[PredictRequest]) -> None:
+        """Answer a batch that was read, and then the rest of the line."""
+        deliver(self._answer(loaded, batch, requests))
+        if self._left(reference):
+            self._turns(reference)
 
     def _turns(self, reference: str) -> None:
         """Answer a line batch by batch, until it is empty or other lines are to have their turn."""
@@ -128,7 +130,7 @@ class Batcher:
             outcomes = self._batch(reference, self._models.find(reference), present)
         except Exception as error:
             outcomes = [(asked, error) for asked in self._take(reference, present)]
-        _deliver(outcomes)
+        deliver(outcomes)
 
     def _wait(self, reference: str) -> None:
         """Give those in line time to become more, where they have company already."""
@@ -144,15 +146,22 @@ class Batcher:
         with self._lock:
             return len(self._lines[reference])
 
-    def _take(self, reference: str, count: int) -> list[_Asked]:
+    def _take(self, reference: str, count: int) -> list[Asked]:
         with self._lock:
             line = self._lines[reference]
             return [line.popleft() for _ in range(min(count, len(line)))]
 
     def _batch(self, reference: str, loaded: LoadedModel, most: int) -> Outcomes:
         """Read at most so many questions, until their rows fill a batch, and answer them."""
+        outcomes, batch, requests = self._read(reference, loaded, most)
+        return outcomes + self._answer(loaded, batch, requests)
+
+    def _read(
+        self, reference: str, loaded: LoadedModel, most: int
+    ) -> tuple[Outcomes, list[Asked], list[PredictRequest]]:
+        """Return what became of questions that are not answered in line, and a batch of those that are."""
         outcomes: Outcomes = []
-        batch: list[_Asked] = []
+        batch: list[Asked] = []
         requests: list[PredictRequest] = []
         room = self._settings.predict_batch_rows
         for _ in range(most):
@@ -170,28 +179,29 @@ class Batcher:
             batch.append(asked)
             requests.append(request)
             room -= len(request.rows)
-        return outcomes + self._answer(loaded, batch, requests)
+        return outcomes, batch, requests
 
-    def _answer(self, loaded: LoadedModel, batch: Sequence[_Asked], requests: Sequence[PredictRequest]) -> Outcomes:
+    def _answer(self, loaded: LoadedModel, batch: Sequence[Asked], requests: Sequence[PredictRequest]) -> Outcomes:
         if not batch:
             return []
         try:
-            found = answer_together(loaded, requests, self._settings)
+            with self._quickness.timed(loaded, requests):
+                found = answer_together(loaded, requests, self._settings)
         except Exception as error:
             return [(asked, error) for asked in batch]
         return [(asked, _written(asked.question, loaded, outcome)) for asked, outcome in zip(batch, found, strict=True)]
 
-    def _alone(self, reference: str, asked: _Asked) -> None:
+    def _alone(self, reference: str, asked: Asked) -> None:
         try:
             loaded = self._models.find(reference)
             request = asked.question.read(loaded)
         except Exception as error:
-            _deliver([(asked, error)])
+            deliver([(asked, error)])
         else:
             self._answer_alone(loaded, asked, request)
 
-    def _answer_alone(self, loaded: LoadedModel, asked: _Asked, request: PredictRequest) -> None:
-        _deliver(self._answer(loaded, [asked], [request]))
+    def _answer_alone(self, loaded: LoadedModel, asked: Asked, request: PredictRequest) -> None:
+        deliver(self._answer(loaded, [asked], [request]))
 
 
 def _written(question: Question[Any], loaded: LoadedModel, outcome: PredictAnswer | TrainyardError) -> Any:
@@ -201,21 +211,3 @@ def _written(question: Question[Any], loaded: LoadedModel, outcome: PredictAnswe
         return question.write(loaded, outcome)
     except Exception as error:
         return error
-
-
-def _deliver(outcomes: Outcomes) -> None:
-    """Hand answers over to the event loop, all at once: to wake it costs more than an answer does."""
-    if not outcomes:
-        return
-    with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-        outcomes[0][0].loop.call_soon_threadsafe(_settle, outcomes)
-
-
-def _settle(outcomes: Outcomes) -> None:
-    for asked, outcome in outcomes:
-        if asked.future.done():
-            continue  # nobody waits any more
-        if isinstance(outcome, BaseException):
-            asked.future.set_exception(outcome)
-        else:
-            asked.future.set_result(outcome)

@@ -24,12 +24,16 @@ Outcome = PredictAnswer | TrainyardError
 """What becomes of a request."""
 
 
+def runs_of(loaded: LoadedModel, request: PredictRequest) -> int:
+    """Return how many times a row is run through a network."""
+    return len(request.rows) * max(request.mc_samples, 1) * loaded.monte_carlo.members
+
+
 def is_light(loaded: LoadedModel, request: PredictRequest, settings: Settings) -> bool:
     """Return whether a request takes so little that others may wait for it and run with it."""
     rows = len(request.rows)
     tile = loaded.monte_carlo.tile(settings.predict_tile_bytes)
-    runs = rows * max(request.mc_samples, 1) * loaded.monte_carlo.members
-    return rows <= settings.predict_batch_rows and runs <= LIGHT_TILES * tile
+    return rows <= settings.predict_batch_rows and runs_of(loaded, request) <= LIGHT_TILES * tile
 
 
 def answer_together(loaded: LoadedModel, requests: Sequence[PredictRequest], settings: Settings) -> list[Outcome]:

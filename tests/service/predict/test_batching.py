@@ -287,6 +287,55 @@ def test_the_event_loop_goes_on_meanwhile(sqlite_store: Store, wine: Any) -> Non
     assert sorted(gaps)[int(0.9 * len(gaps))] < 0.1
 
 
+def test_quick_batches_are_answered_on_the_event_loop_and_others_by_threads(sqlite_store: Store, wine: Any) -> None:
+    model = wine.insert(sqlite_store)
+    request = PredictRequest(rows=rows_of(1), mc_samples=10, seed=3)
+    cold, asked = Ask(request), Ask(request)
+    together = [Ask(request) for _ in range(2)]
+    large, wrong = Ask(PredictRequest(rows=rows_of(20), mc_samples=200)), Ask(PredictRequest(rows=[[1.0]]))
+
+    async def run(house: Batcher) -> list[Any]:
+        answers = [await house.ask(model, cold, 1)]
+        while not house._quickness.is_quick(house._models.get(model), [request]):
+            await house.ask(model, Ask(request), 1)
+        while house._lines:  # the thread looks once more whether anybody has come
+            await asyncio.sleep(0)
+        answers.append(await house.ask(model, asked, 1))
+        answers += await asyncio.gather(*(house.ask(model, one, 1) for one in together))
+        with pytest.raises(InvalidRows):
+            await house.ask(model, wrong, 1)
+        gone = asyncio.create_task(house.ask(model, Ask(request), 1))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert len((await house.ask(model, large, 1)).predictions) == 20
+        await house.ask(model, unread := Ask(request), batching.SHORT_BODY + 1)
+        assert unread.thread.startswith("predict")
+        return answers
+
+    with batcher(sqlite_store) as house:
+        first, *rest = asyncio.run(run(house))
+    assert cold.thread.startswith("predict")  # nothing is known of the model yet, nor is it in memory
+    here = threading.current_thread().name
+    assert [one.thread for one in [asked, *together, wrong]] == [here] * 4
+    for answer in rest:
+        assert_the_same(answer, first)
+
+
+def test_the_event_loop_asks_no_database(sqlite_store: Store, wine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants to know whether the model is still there, or where an alias leads, does so in a thread."""
+    monkeypatch.setattr("service.predict.cache.TRUSTED_SECONDS", -1.0)
+    model = wine.insert(sqlite_store)
+    asked = [Ask(PredictRequest(rows=rows_of(1))) for _ in range(4)]
+
+    async def run(house: Batcher) -> None:
+        for one in asked:
+            await house.ask(model, one, 1)
+
+    with batcher(sqlite_store) as house:
+        asyncio.run(run(house))
+    assert all(one.thread.startswith("predict") for one in asked)
+
+
 def test_who_is_wrong_is_told_alone(sqlite_store: Store, wine: Any) -> None:
     model = wine.insert(sqlite_store)
     go = threading.Event()
