@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.blocks.noise import Noise
+from service.blocks.noise import Noise, keep_mask
 from service.randomness import derive
 
 COUNT_WORDS = 4
@@ -24,6 +24,8 @@ COUNT_VALUES = COUNT_WORDS * 4
 KEPT_VALUES = 65_536
 KEPT_DRAWS = 256
 """At two bytes a value, at most 32 MiB are kept."""
+KEPT_MASKS = 128
+"""At four bytes a value, at most 32 MiB are kept."""
 
 
 class SampleNoise(Noise):
@@ -36,11 +38,20 @@ class SampleNoise(Noise):
         """Return the bits of layer `key`, [count * rows, ...]; [1, ...] to broadcast when the batch is one sample."""
         inner = shape[1:]
         draw = _kept if self.count * prod(inner) <= KEPT_VALUES else _draw
-        drawn = draw(self.seed, key, self.first, self.count, inner, self.device)
+        return self._for_rows(draw(self.seed, key, self.first, self.count, inner, self.device), shape)
+
+    def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
+        """Return `keep_mask` of these bits, made for the samples and not for every row of each."""
+        inner = shape[1:]
+        mask = _kept_mask if self.count * prod(inner) <= KEPT_VALUES else _mask
+        return self._for_rows(mask(rate, self.seed, key, self.first, self.count, inner, self.device), shape)
+
+    def _for_rows(self, drawn: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return for all rows, [count * rows, ...], what holds for the samples, [count, ...]."""
         rows = shape[0] // self.count
         if rows == 1 or self.count == 1:
             return drawn
-        return drawn.unsqueeze(1).expand(self.count, rows, *inner).reshape(shape)
+        return drawn.unsqueeze(1).expand(self.count, rows, *shape[1:]).reshape(shape)
 
 
 def _draw(seed: int, key: int, first: int, count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -58,6 +69,16 @@ def _draw(seed: int, key: int, first: int, count: int, shape: tuple[int, ...], d
 _kept = lru_cache(KEPT_DRAWS)(_draw)
 
 
+def _mask(
+    rate: float, seed: int, key: int, first: int, count: int, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    return keep_mask(_draw(seed, key, first, count, shape, device), rate)
+
+
+# As of bits: whoever gets a mask multiplies with it and leaves it as it is.
+_kept_mask = lru_cache(KEPT_MASKS)(_mask)
+
+
 class ThreadNoise(threading.local, Noise):
     """Noise that every thread sets for itself, so that requests on one network do not disturb each other."""
 
@@ -65,6 +86,14 @@ class ThreadNoise(threading.local, Noise):
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return what the noise of this thread gives."""
+        return self._own.bits(key, shape)
+
+    def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
+        """Return what the noise of this thread gives."""
+        return self._own.mask(key, shape, rate)
+
+    @property
+    def _own(self) -> Noise:
         if self.current is None:
             raise RuntimeError("a stochastic network was run without noise")
-        return self.current.bits(key, shape)
+        return self.current
