@@ -27,9 +27,10 @@ class Question(Protocol[T]):
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, when it came, and who waits for the answer."""
+    """A question, the bytes of its body, when it came, and who waits for the answer."""
 
     question: Question[Any]
+    size: int
     at: float
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]

@@ -56,15 +56,15 @@ class Batcher:
             TrainyardError: What reading the model or the question, or predicting, raises.
         """
         loop = asyncio.get_running_loop()
-        asked = Asked(question, time.monotonic(), loop, loop.create_future())
+        asked = Asked(question, size, time.monotonic(), loop, loop.create_future())
         if size > LONG_BODY:
             self._heavy.submit(self._alone, reference, asked)
         else:
-            self._stand_in_line(reference, asked, size)
+            self._stand_in_line(reference, asked)
         answer: T = await asked.future
         return answer
 
-    def _stand_in_line(self, reference: str, asked: Asked, size: int) -> None:
+    def _stand_in_line(self, reference: str, asked: Asked) -> None:
         with self._lock:
             line = self._lines.get(reference)
             if line is not None:
@@ -72,7 +72,7 @@ class Batcher:
                 self._arrival.notify_all()
                 return
             self._lines[reference] = deque([asked])
-        if size > SHORT_BODY or self._settings.predict_wait_seconds:
+        if self._settings.predict_wait_seconds:
             self._light.submit(self._turns, reference)
         else:
             # Who comes in the same turn of the loop is in line by then.
@@ -81,7 +81,7 @@ class Batcher:
     def _turn_here(self, reference: str, loop: asyncio.AbstractEventLoop) -> None:
         """Answer one batch of a line on the event loop, if that takes no time; else leave the line to a thread."""
         loaded = self._models.held(reference)
-        if loaded is None:
+        if loaded is None or self._longest(reference) > SHORT_BODY:
             self._light.submit(self._turns, reference)
             return
         outcomes, batch, requests = self._read(reference, loaded, self._present(reference))
@@ -145,6 +145,11 @@ class Batcher:
     def _present(self, reference: str) -> int:
         with self._lock:
             return len(self._lines[reference])
+
+    def _longest(self, reference: str) -> int:
+        """Return the bytes of the longest body in a line."""
+        with self._lock:
+            return max(asked.size for asked in self._lines[reference])
 
     def _take(self, reference: str, count: int) -> list[Asked]:
         with self._lock:

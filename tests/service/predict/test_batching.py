@@ -308,8 +308,12 @@ def test_quick_batches_are_answered_on_the_event_loop_and_others_by_threads(sqli
         await asyncio.sleep(0)
         gone.cancel()
         assert len((await house.ask(model, large, 1)).predictions) == 20
-        await house.ask(model, unread := Ask(request), batching.SHORT_BODY + 1)
-        assert unread.thread.startswith("predict")
+        for long in ((batching.SHORT_BODY + 1,), (1, batching.SHORT_BODY + 1), (batching.SHORT_BODY + 1, 1)):
+            while house._lines:
+                await asyncio.sleep(0)
+            unread = [Ask(request) for _ in long]
+            await asyncio.gather(*(house.ask(model, one, size) for one, size in zip(unread, long, strict=True)))
+            assert all(one.thread.startswith("predict") for one in unread)
         return answers
 
     with batcher(sqlite_store) as house:
