@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from service.blocks.noise import StepNoise, set_noise
-from service.memory import MIB, training_memory
+from service.memory import MIB, NetworkSize, training_memory
 from service.network import build_network, materialize
 from service.spec import JobSpec
 
@@ -79,7 +79,7 @@ def measure(case: Case) -> tuple[int, int]:
         {"network": {"layers": case.layers}, "loss": "cross_entropy", "optimizer": "adam", "data": DATA}
     )
     network = build_network(spec.network, spec.regularization, case.shape, 10)
-    estimate = training_memory(network, spec)
+    estimate = training_memory(NetworkSize.of(network, spec.training.precision), spec)
     network = materialize(network, 0)
     optimizer = spec.optimizer.build(list(network.parameters()))
     x, y = torch.randn(case.rows, *case.shape), torch.zeros(case.rows, dtype=torch.long)

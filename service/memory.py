@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,28 @@ def rows_of_batch(spec: JobSpec, rows: int) -> int:
     return min(batch, training) if rows else batch
 
 
-def job_memory(network: Network, spec: JobSpec, data: DataSize, batch: int, room: Room) -> TrainingMemory:
+@dataclass(frozen=True)
+class NetworkSize:
+    """What of a network decides the memory that training it takes."""
+
+    parameters: int
+    learning: int
+    """Those that ever learn."""
+    noisy: int
+    """The modules that draw."""
+    row_bytes: int
+    """What a row more takes, forward and backward."""
+
+    @classmethod
+    def of(cls, network: Network, precision: str) -> Self:
+        """Return the size of a network, as `build_network` returned it; "auto" counts as float32, which takes more."""
+        named = dict(network.named_parameters())
+        learning = sum(p.numel() for name, p in named.items() if network.learning[name].since is not None)
+        parameters = sum(p.numel() for p in named.values())
+        return cls(parameters, learning, len(_noisy(network)), _row_bytes(network, HALVES.get(precision)))
+
+
+def job_memory(network: NetworkSize, spec: JobSpec, data: DataSize, batch: int, room: Room) -> TrainingMemory:
     """Return what a job takes whose data are in memory where there is room for them, and streamed otherwise."""
     held = training_memory(network, spec, data.in_memory)
     fits = data.in_memory <= room.data and held.of(batch) <= room.memory
@@ -127,29 +148,20 @@ def job_memory(network: Network, spec: JobSpec, data: DataSize, batch: int, room
     return replace(held, data_bytes=data.streamed, disk_bytes=data.bytes)
 
 
-def training_memory(network: Network, spec: JobSpec, data_bytes: int = 0) -> TrainingMemory:
-    """Return what training a network, as `build_network` returned it, takes beside data of so many bytes.
-
-    The precision "auto" counts as float32, which takes more.
-    """
-    half = HALVES.get(spec.training.precision)
+def training_memory(network: NetworkSize, spec: JobSpec, data_bytes: int = 0) -> TrainingMemory:
+    """Return what training a network of this size takes beside data of so many bytes."""
+    half = spec.training.precision in HALVES
     averages = int(spec.training.averaging is not None)
     best = int(spec.regularization.early_stopping is not None or spec.replicas > 1)
-    weights = sum(parameter.numel() for parameter in network.parameters()) * FLOAT_BYTES
-    learning = sum(p.numel() for n, p in network.named_parameters() if network.learning[n].since is not None)
+    weights, learning = network.parameters * FLOAT_BYTES, network.learning * FLOAT_BYTES
     # A checkpoint holds weights and state once more. What never learns has neither gradient nor state.
     copies = 1 + 2 * spec.optimizer.state_tensors + averages
     many = spec.replicas
     # Where networks train together, the masks of a block of steps are drawn for all of them.
-    noise = 0 if many == 1 else 2 * VALUES_AT_ONCE * len(_noisy(network))
-    return TrainingMemory(
-        weights_bytes=many * weights,
-        # In half precision the forward pass has copies of the weights that take half of their bytes.
-        beside_bytes=many
-        * (weights * (1 + best) + learning * FLOAT_BYTES * copies + weights // 2 * (half is not None) + noise),
-        row_bytes=many * _row_bytes(network, half),
-        data_bytes=data_bytes,
-    )
+    noise = 0 if many == 1 else 2 * VALUES_AT_ONCE * network.noisy
+    # In half precision the forward pass has copies of the weights that take half of their bytes.
+    beside = weights * (1 + best) + learning * copies + weights // 2 * half + noise
+    return TrainingMemory(many * weights, many * beside, many * network.row_bytes, data_bytes)
 
 
 def size_in_words(size: int) -> str:

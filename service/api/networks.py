@@ -11,8 +11,9 @@ from service.api.bodies import read_value
 from service.api.deps import Backend, JsonBody, Service, known_query
 from service.api.examples import CHECKS
 from service.api.openapi import BODY_ERRORS, errors, json_request
+from service.api.plans import Plan, build
 from service.api.sources import look_up
-from service.api.submission import Plan, build, examine
+from service.api.submission import examine
 from service.blocks.base import Shape, Strict
 from service.errors import InvalidInput, InvalidSpec, Problem
 from service.problems import parse_json, read_draft
@@ -55,7 +56,7 @@ def validate_network(service: Service, body: JsonBody) -> NetworkCheck:
         advice = [*advise(found.spec, found.network, found.profile), *_no_slot(service, found.spec)]
         return _answer(service, found, found.spec.sha256(), advice)
     spec, sources = look_up(service.store, _without_data(request))
-    plan = build(service, spec, *_shapes(request), sources=sources)
+    plan = build(service.settings, spec, *_shapes(request), sources=sources)
     return _answer(service, plan, None, advise(spec, plan.network))
 
 

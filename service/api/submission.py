@@ -3,39 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from sqlalchemy.orm import Session
 
 from service.api.deps import Backend
+from service.api.plans import Plan, build
 from service.api.sources import Sources, look_up
-from service.blocks.base import Shape
 from service.data.facts import features_of
 from service.data.formats import contents_sha256
 from service.data.holding import size_of
-from service.data.pipeline import check_columns, check_shape, input_shape_of, target_of, token_count_of
+from service.data.pipeline import check_columns, input_shape_of, target_of, token_count_of
 from service.data.profile import ColumnProfile, Profile
 from service.errors import InvalidSpec, NotFound, Problem
-from service.memory import NO_DATA, DataSize, TrainingMemory, job_memory, room_of, rows_of_batch
-from service.network import META, Network, build_network
-from service.network.beliefs import belief_stack
-from service.network.fitting import fit
 from service.problems import Draft, read_draft
 from service.spec import JobSpec
 from service.store import datasets, jobs, queueing
 from service.store.limits import QueueLimits
 from service.store.tables import Dataset, Job
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A specification, the network that it describes, on the meta device, and what training it takes."""
-
-    spec: JobSpec
-    network: Network
-    input_shape: Shape
-    outputs: int
-    memory: TrainingMemory
-    batch_rows: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +96,7 @@ def _fit(service: Backend, draft: Draft, sources: Sources) -> Submission | None:
     shape, outputs = input_shape_of(spec, columns), spec.loss.outputs(target_of(spec, columns))
     try:
         data = size_of(spec, columns, shape, dataset.rows)
-        plan = build(service, spec, shape, outputs, token_count_of(spec, columns), data, sources)
+        plan = build(service.settings, spec, shape, outputs, token_count_of(spec, columns), data, sources)
     except InvalidSpec as error:
         hint = _layout_hint(spec, columns)
         hinted = [replace(p, message=p.message + hint) if p.got == list(shape) else p for p in error.problems]
@@ -132,62 +115,6 @@ def _layout_hint(spec: JobSpec, columns: Sequence[ColumnProfile]) -> str:
         f'[{length}, {features}] of [length, features], say "image_layout": "none" in data, or "channels_last" '
         "where layers take [channels, length]"
     )
-
-
-def build(
-    service: Backend,
-    spec: JobSpec,
-    shape: Shape,
-    outputs: int,
-    vocabulary: int | None = None,
-    data: DataSize = NO_DATA,
-    sources: Sources | None = None,
-) -> Plan:
-    """Build the network on the meta device, and see that stored tensors fit it.
-
-    Raises:
-        InvalidSpec: A layer, an augmentation or mixing cannot take what arrives, a pretrained block not its tensors,
-            or it is too large to train here.
-    """
-    refused = check_shape(spec, shape)
-    try:
-        limit = service.settings.max_parameters
-        network = build_network(spec.network, spec.regularization, shape, outputs, limit, vocabulary)
-        if spec.pretrain is not None:
-            belief_stack(spec.network, network)
-        for record in network.records:
-            if sources and record.path in sources:
-                fit(record, sources[record.path])
-    except InvalidSpec as error:
-        raise InvalidSpec([*refused, *error.problems]) from error
-    if refused:
-        raise InvalidSpec(refused)
-    return _affordable(service, spec, network, shape, outputs, data)
-
-
-def _affordable(service: Backend, spec: JobSpec, network: Network, shape: Shape, outputs: int, data: DataSize) -> Plan:
-    batch, room = rows_of_batch(spec, data.rows), room_of(service.settings)
-    memory = job_memory(network, spec, data, batch, room)
-    problem = memory.problem(spec, batch, room) or _lonely(spec, network, batch)
-    if problem is not None:
-        raise InvalidSpec([problem])
-    return Plan(spec, network, shape, outputs, memory, batch)
-
-
-def _lonely(spec: JobSpec, network: Network, batch: int) -> Problem | None:
-    """Return what is wrong with batches of one row: of one number a channel there is no variance."""
-    if batch > 1 or not network.has_batch_norm:
-        return None
-    network.train()
-    try:
-        with torch.no_grad():
-            network(torch.empty(1, *network.records[0].input_shape, device=META))
-    except ValueError:
-        message = "batch_norm behind a vector needs batches of at least 2 rows: one row has no variance"
-        return Problem("training.batch_size", message, spec.training.batch_size, 'at least 2, or "layer_norm"')
-    finally:
-        network.eval()
-    return None
 
 
 def find_dataset(service: Backend, dataset_id: str) -> Dataset:

@@ -10,7 +10,7 @@ from service.errors import InvalidModel, InvalidRows, Problem
 from service.export.inputs import GraphInputs
 from service.export.safetensors_file import KEY
 from service.export.specimens import specimens, without
-from service.memory import size_in_words, training_memory
+from service.memory import NetworkSize, size_in_words, training_memory
 from service.network import Network
 from service.predict.cache import LoadedModel
 from service.predict.messages import PredictRequest
@@ -40,7 +40,7 @@ def check_size(row: Model, spec: JobSpec, network: Network, settings: Settings) 
     if widest > MOST_VALUES or len(row.columns) > settings.max_columns:
         message = "has more numbers a row than come in a request"
         raise InvalidModel([Problem(f"{HERE}.preprocessing", message, widest, f"at most {MOST_VALUES:,}")])
-    memory = training_memory(network, spec)
+    memory = training_memory(NetworkSize.of(network, spec.training.precision), spec)
     needed, limit = memory.weights_bytes + memory.row_bytes, settings.memory_of_a_job
     if needed > limit:
         message = f"needs about {size_in_words(needed)} of memory for a row, and this server allows"

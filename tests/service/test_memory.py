@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from service.memory import DataSize, Room, TrainingMemory, job_memory, training_memory
+from service.memory import DataSize, NetworkSize, Room, TrainingMemory, job_memory, training_memory
 from service.network import build_network
 from service.spec import JobSpec
 
@@ -15,7 +15,8 @@ DATA = {"dataset": "ds_" + "0" * 26, "target": "y"}
 
 def memory(layers: list[Any], shape: tuple[int, ...], outputs: int = 3, **sections: Any) -> TrainingMemory:
     spec = JobSpec.model_validate({"network": {"layers": layers}, "loss": "cross_entropy", "data": DATA, **sections})
-    return training_memory(build_network(spec.network, spec.regularization, shape, outputs), spec, data_bytes=160)
+    network = build_network(spec.network, spec.regularization, shape, outputs)
+    return training_memory(NetworkSize.of(network, spec.training.precision), spec, data_bytes=160)
 
 
 DENSE = {"type": "dense", "units": 100, "activation": "relu"}
@@ -64,7 +65,9 @@ LITTLE = DataSize(rows=1000, row_bytes=100)
 def placed(data: DataSize, memory: int, of_data: int, batch: int = 1, **sections: Any) -> TrainingMemory:
     spec = JobSpec.model_validate({"network": {"layers": [DENSE, OUT]}, "loss": "mse", "data": DATA, **sections})
     network = build_network(spec.network, spec.regularization, (4,), 1)
-    return job_memory(network, spec, data, batch, Room(memory, of_data, 1 << 40))
+    return job_memory(
+        NetworkSize.of(network, spec.training.precision), spec, data, batch, Room(memory, of_data, 1 << 40)
+    )
 
 
 def test_data_are_streamed_where_memory_has_no_room_for_them() -> None:
@@ -93,7 +96,7 @@ def test_what_is_streamed_need_not_fit_into_memory() -> None:
 def test_looking_leaves_the_network_as_it_was() -> None:
     spec = JobSpec.model_validate({"network": {"layers": [DENSE, "batch_norm", OUT]}, "loss": "mse", "data": DATA})
     network = build_network(spec.network, spec.regularization, (4,), 1)
-    training_memory(network, spec)
+    NetworkSize.of(network, "float32")
     assert not network.training
     assert not any(module._forward_hooks for module in network.modules())
     assert all(tensor.is_meta for tensor in network.state_dict().values())

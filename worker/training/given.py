@@ -9,7 +9,7 @@ from service.data.holding import size_of
 from service.data.pipeline import input_shape_of, target_of, token_count_of
 from service.errors import CorruptBlob, NotFound
 from service.failures import DatasetGone
-from service.memory import Room, TrainingMemory, job_memory, room_of, rows_of_batch
+from service.memory import NetworkSize, Room, TrainingMemory, job_memory, room_of, rows_of_batch
 from service.network import Network, build_network
 from service.settings import Settings
 from service.spec import JobSpec
@@ -53,7 +53,7 @@ def given(
         network = build_network(spec.network, spec.regularization, shape, outputs, limit, vocabulary)
         size = size_of(spec, columns, shape, dataset.rows)
         batch, room = rows_of_batch(spec, dataset.rows), _room(settings, device)
-        memory = job_memory(network, spec, size, batch, room)
+        memory = job_memory(NetworkSize.of(network, spec.training.precision), spec, size, batch, room)
         if memory.disk_bytes:
             data, made = load_streamed(store, dataset, spec, size.bytes, settings, between)
             place = "written" if made else "found"
