@@ -88,7 +88,7 @@ class Store:
             yield session
 
     def dispose(self) -> None:
-        """Close the idle connections; in a forked child let go of the parent's, without closing them."""
+        """Close the idle connections, and from now on each as soon as it is; in a forked child forget the parent's."""
         self._gate.dispose()
 
     @contextmanager

@@ -14,10 +14,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 PATIENCE = 20.0
 """Seconds a fork waits for open sessions; longer than a writer waits for its turn."""
+OPENED = "opened"
+"""Where a connection has the process that opened it, and how many times others had been closed before."""
 
 
 class ForkGate:
@@ -30,6 +33,9 @@ class ForkGate:
         self._changed = threading.Condition()
         self._inside: Counter[int] = Counter()
         self._forks = 0
+        self._closings, self._disposed = 0, False
+        event.listen(engine, "connect", self._mark)
+        event.listen(engine, "checkin", self._close_if_late)
         _gates.add(self)
 
     @contextmanager
@@ -49,9 +55,10 @@ class ForkGate:
                 self._changed.notify_all()
 
     def dispose(self) -> None:
-        """Close the idle connections, or forget them where they belong to the parent of this process."""
+        """Keep no connection from now on; only forget those that belong to the parent of this process."""
         if self._pid == os.getpid():
-            self._engine.dispose()
+            self._disposed = True
+            self._close()
         else:
             self.after_in_child()
 
@@ -63,7 +70,7 @@ class ForkGate:
             if self._exclusive:
                 self._changed.wait_for(lambda: self._inside.total() <= self._inside[thread], PATIENCE)
         if self._exclusive:
-            self._engine.dispose()
+            self._close()
 
     def after_in_parent(self) -> None:
         """Let sessions in again."""
@@ -78,7 +85,21 @@ class ForkGate:
         self._changed = threading.Condition()
         self._inside = Counter({thread: self._inside[thread]})
         self._forks = 0
+        self._disposed = False
         self._engine.dispose(close=False)
+
+    def _close(self) -> None:
+        self._closings += 1
+        self._engine.dispose()
+
+    def _mark(self, _: object, record: ConnectionPoolEntry) -> None:
+        record.info[OPENED] = self._pid, self._closings
+
+    def _close_if_late(self, _: object, record: ConnectionPoolEntry) -> None:
+        """Close what was in use while the idle connections were closed, or has been opened since: nobody else would."""
+        pid, closings = record.info[OPENED]
+        if pid == self._pid and (self._disposed or closings != self._closings):
+            record.invalidate()
 
 
 _gates: "weakref.WeakSet[ForkGate]" = weakref.WeakSet()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from service.store import workers
 from service.store.engine import Store
@@ -143,3 +143,27 @@ def test_threads_write_on_while_the_process_forks(store: Store) -> None:
     if store.engine.dialect.name == "sqlite":
         with store.read() as session:
             assert session.scalar(text("PRAGMA integrity_check")) == "ok"
+
+
+def test_who_comes_late_leaves_no_connection_behind(store: Store) -> None:
+    closed: list[object] = []
+    event.listen(store.engine, "close", lambda connection, _: closed.append(connection))
+    entered, disposed = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with store.read() as session:
+            workers.alive(session, 60)
+            entered.set()
+            disposed.wait()
+
+    late = threading.Thread(target=stay)
+    late.start()
+    entered.wait()
+    store.dispose()
+    before = len(closed)
+    disposed.set()
+    late.join()
+    assert len(closed) == before + 1
+    beat(store, "after the end")
+    assert len(closed) == before + 2
+    assert names(store) == ["after the end"]
