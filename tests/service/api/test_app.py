@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,24 +23,25 @@ from service.errors import SchemaMismatch
 from service.settings import Settings
 from service.store.engine import open_store
 from tests.support.ports import free_port
+from tests.support.warm import WarmProcess
 
 COMMAND = [sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory", "--log-level", "warning"]
 
 
 @contextmanager
-def process(settings: Settings) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Run the server as `trainyard serve` does; gives the process and its address."""
+def process(settings: Settings) -> Iterator[tuple[WarmProcess, str]]:
+    """Run the server as `trainyard serve` does; gives the process and its address. Its log is in its home."""
     port = free_port()
-    command = [*COMMAND, "--port", str(port)]
-    with subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE, text=True) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            while not answers(url):
-                assert server.poll() is None, "the server died"
-                time.sleep(0.02)
-            yield server, url
-        finally:
-            server.kill()
+    server = WarmProcess([*COMMAND, "--port", str(port)], settings.environment(), settings.home / "server.log")
+    try:
+        url = f"http://127.0.0.1:{port}"
+        while not answers(url):
+            assert server.poll() is None, "the server died"
+            time.sleep(0.02)
+        yield server, url
+    finally:
+        server.kill()
+        server.wait()
 
 
 def answers(url: str) -> bool:
@@ -71,9 +71,9 @@ def test_the_log_has_one_json_line_a_request(own: Any) -> None:
     with process(loud) as (server, url):
         httpx.get(f"{url}/v1/jobs/nobody", headers={"X-Request-Id": "mine-1"})
         httpx.get(f"{url}/healthz")
-        server.send_signal(signal.SIGINT)
-        out, _ = server.communicate()
-    (line,) = [json.loads(line) for line in out.splitlines()]
+        os.kill(server.pid, signal.SIGINT)
+        server.wait()
+    (line,) = [json.loads(line) for line in (own.settings.home / "server.log").read_text().splitlines()]
     assert line.pop("ms") >= 0
     assert line.pop("timestamp").endswith("Z")
     expected = {"method": "GET", "path": "/v1/jobs/nobody", "status": 404, "request_id": "mine-1"}

@@ -2,21 +2,20 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from service.queue import Queue
 from service.settings import Settings
+from service.stack import predictor_command
 from service.store import predictions, workers
 from service.store.engine import Store
 from service.store.prediction_tables import Prediction
 from service.store.tables import Dataset
+from tests.support.warm import WarmProcess
 from tests.worker.predicting.predicted import ask, found, grown, made, model_of, result
 from tests.worker.runs import put
 
@@ -35,16 +34,14 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], psutil.Process]]:
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], WarmProcess]]:
     """Start a predictor; all are stopped at the end."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[WarmProcess] = []
 
-    def begin() -> psutil.Process:
-        with (tmp_path / "predictor.log").open("ab") as log:
-            command = [sys.executable, "-m", "service.cli", "predictor"]
-            environment = settings.environment() | {"OMP_NUM_THREADS": "1"}
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-        return psutil.Process(started[-1].pid)
+    def begin() -> WarmProcess:
+        environment = settings.environment() | {"OMP_NUM_THREADS": "1"}
+        started.append(WarmProcess(predictor_command(), environment, tmp_path / "predictor.log"))
+        return started[-1]
 
     yield begin
     for process in started:
@@ -70,7 +67,7 @@ def under_way(row: Prediction) -> bool:
 
 
 def test_a_killed_child_and_a_stopped_parent_cost_nothing_but_time(
-    store: Store, settings: Settings, wine_csv: bytes, tmp_path: Path, start: Callable[[], psutil.Process]
+    store: Store, settings: Settings, wine_csv: bytes, tmp_path: Path, start: Callable[[], WarmProcess]
 ) -> None:
     wine = put(store, tmp_path / "wine.csv", wine_csv)
     many: Dataset = put(store, tmp_path / "many.csv", grown(wine_csv, ROWS))
