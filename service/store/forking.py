@@ -97,6 +97,8 @@ class ForkGate:
 
     def _close_if_late(self, _: object, record: ConnectionPoolEntry) -> None:
         """Close what was in use while the idle connections were closed, or has been opened since: nobody else would."""
+        if OPENED not in record.info:
+            return  # it was lost, and is closed already
         pid, closings = record.info[OPENED]
         if pid == self._pid and (self._disposed or closings != self._closings):
             record.invalidate()

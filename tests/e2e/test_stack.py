@@ -44,8 +44,8 @@ def test_ctrl_c_leaves_nothing_behind(make_stack: Callable[[str], Stack]) -> Non
     assert {log.name for log in (stack.home / "logs").iterdir()} >= {"redis.log", "server.log", "worker.log"}
 
 
-def test_sigkill_leaves_nothing_behind(make_stack: Callable[[str], Stack]) -> None:
-    stack = make_stack("killed")
+def test_sigkill_leaves_nothing_behind(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack("killed", TRAINYARD_PREDICTORS="0")
     stack.wait()
     start_job(stack)
     family = descendants(stack.process.pid)

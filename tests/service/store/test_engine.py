@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, StatementError
@@ -170,6 +172,23 @@ def test_postgresql_connections_that_died_are_replaced(postgres_store: Store) ->
     other.dispose()
     with postgres_store.read() as session:
         assert count_workers(session) == 1
+
+
+def test_a_database_that_went_away_is_unavailable_until_it_is_back(
+    postgres_store: Store, postgres_server: psycopg.Connection[Any]
+) -> None:
+    with postgres_store.begin() as session:
+        name = session.scalar(text("SELECT current_database()"))
+    postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    postgres_server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable), postgres_store.begin() as session:
+                session.execute(text("SELECT 1"))
+    finally:
+        postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    with postgres_store.begin() as session:
+        assert session.scalar(text("SELECT 1")) == 1
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
