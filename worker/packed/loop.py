@@ -140,7 +140,7 @@ class PackedLoop:
         finite = bool(seen.isfinite().all())
         for offset, means_of_step in enumerate(seen):
             at = first + offset
-            self.tally.add_losses(means_of_step, rows[offset])
+            self.tally.add_loss(means_of_step, rows[offset])
             if not finite:
                 self.roster.leave_out("loss", means_of_step.tolist(), at, self.epoch)
             if every and (at + 1) % every == 0:
@@ -218,7 +218,7 @@ class PackedLoop:
         self._stack(self._build(self.roster.stacked))
         self.pack.restore((without(tensors, KEPT), state["pack"]))
         self.tally = self._tally()
-        self.tally.restore(state["tally"])
+        self.tally.restore(state["tally"], self._device)
 
     def _restack(self) -> None:
         """Stack those that train anew where the others have become too many; learn at the rates that are left."""
@@ -235,4 +235,4 @@ class PackedLoop:
         self.pack.reductions = self.roster.reductions
 
     def _tally(self) -> PackedTally:
-        return PackedTally(self.measured, len(self.roster.places), self._device)
+        return PackedTally(self.measured, len(self.roster.places))

@@ -79,7 +79,7 @@ class PackedRun(Run[PackedLoop]):
         values = mean_values([member.final_values() for member in members])
         if len(self.data.test):
             finished = Finished(loop.roster.variants.take([member.number for member in members]), ensemble)
-            found = finished.measure("test", loop.measured, self.device, loop.check_wish)
+            found = finished.measure("test", loop.measured, loop.check_wish)
             by_number = {member.number: own for member, own in zip(members, found, strict=True)}
             loop.recorder.add_members("test", loop.epoch, loop.step, by_number)
             values |= mean_values([{"test": own} for own in found])
