@@ -152,7 +152,7 @@ class Step:
             self._update.lend(seen[-1].gradients)
             return seen[-1].whole
 
-        self.optimizer.step(look)  # type: ignore[arg-type]
+        self.optimizer.step(look)  # type: ignore[arg-type]  # torch's optimizers take tensors, too
         self.optimizer.zero_grad(set_to_none=True)
         return seen[0]
 
