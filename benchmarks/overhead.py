@@ -117,11 +117,11 @@ def bare(path: Path, epochs: int) -> None:
     horizon = Horizon(batches.steps, batches.steps * epochs)
     step = Step(network, spec, torch.device("cpu"), horizon, batches.rows_of_batch)
     recorder = Silent(lease, epochs, horizon.total_steps)  # type: ignore[arg-type]
-    loop = Loop(spec, network, data, batches, step, lease, recorder, spec.metrics, None)  # type: ignore[arg-type]
+    loop = Loop(spec, network, data, batches, step, lease, recorder, None)  # type: ignore[arg-type]
     loop.run(lambda _: None)
     loop.restore_best()
-    loop.measure(data.test)
-    loop.take_step.end()
+    loop.measure("test")
+    loop.engine.end()
     calibration_of(MonteCarlo(network), spec, data, settings.predict_tile_bytes, lambda: None)
 
 

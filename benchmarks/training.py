@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--pairs 5] [--threads 2] [--case MLP]
 
-"ours" is what a job runs, `worker/training/loop.py` with everything that it does on the way (looking for wishes,
+"ours" is what a job runs, `worker/training/epochs.py` with everything that it does on the way (looking for wishes,
 adding up metrics, watching for losses that are not finite), without SQL. The first run of each is not counted: in it
 Keras compiles, and ours writes its steps down, which is timed by itself. The peers measure nothing but the loss.
 
@@ -49,16 +49,16 @@ def loop_of(case: Case, data: TrainingData, threads: int, **training: object) ->
     network = materialize(network, 0)
     step = Step(network, spec, torch.device("cpu"), horizon, case.batch)
     recorder = Silent(lease, case.epochs, horizon.total_steps)
-    return Loop(spec, network, data, batches, step, lease, recorder, spec.metrics, None)
+    return Loop(spec, network, data, batches, step, lease, recorder, None)
 
 
 def ours(case: Case, data: TrainingData, threads: int, **training: object) -> float:
     """Return how long a run takes that begins with everything built."""
     loop = loop_of(case, data, threads, **training)
     if training.get("compile"):
-        loop.take_step.begin()
+        loop.engine.begin()
         for batch in loop.batches.of(0):
-            loop.take_step(batch, 0)
+            loop.engine(batch, 0)
     return seconds(lambda: loop.run(lambda _: None))
 
 
@@ -66,9 +66,9 @@ def writing_seconds(case: Case, data: TrainingData, threads: int) -> float:
     """Return how much longer the first step of a network takes that this process never trained."""
     loop = loop_of(case, data, threads)
     recorded.forget()
-    loop.take_step.begin()
+    loop.engine.begin()
     batches = loop.batches.of(0)
-    first, second = (seconds(lambda: loop.take_step(next(batches), 0)) for _ in range(2))
+    first, second = (seconds(lambda: loop.engine(next(batches), 0)) for _ in range(2))
     return first - second
 
 

@@ -50,7 +50,7 @@ def one_after_the_other(case: Case, data: TrainingData, jobs: int) -> None:
         horizon = Horizon(batches.steps, batches.steps * case.epochs)
         step = Step(materialize(network, variant.seed), own, CPU, horizon, case.batch)
         recorder = Silent(lease, case.epochs, horizon.total_steps)
-        Loop(own, step.network, data, batches, step, lease, recorder, own.metrics, None).run(lambda _: None)
+        Loop(own, step.network, data, batches, step, lease, recorder, None).run(lambda _: None)
 
 
 def together(case: Case, data: TrainingData, jobs: int) -> None:

@@ -6,8 +6,10 @@ Any live process may run it, and several may at once: what it does is decided in
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
+
+from sqlalchemy.orm import Session
 
 from service.errors import TrainyardError
 from service.queue import Queue, queue_of
@@ -29,12 +31,8 @@ def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = Tr
     A job that a limit holds back needs none: a worker would find nothing to claim. Without `recover` no job is taken:
     who just came back with the database has first to say so.
     """
-    lost: list[str] = []
     if recover:
-        with store.begin() as session:
-            lost = jobs.recover(session, settings.max_attempts)
-    if lost:
-        log.warning("recovered lost jobs: %s", ", ".join(lost))
+        _recover(store, settings, "jobs", jobs.recover)
     with store.read() as session:
         wanted = waiting.messages(session, QueueLimits.of(settings))
     for devices in groupby(sorted(wanted, key=queue_of), key=queue_of):
@@ -44,18 +42,21 @@ def reconcile(store: Store, queue: Queue, settings: Settings, recover: bool = Tr
 
 def reconcile_predictions(store: Store, queue: Queue, settings: Settings, recover: bool = True) -> None:
     """Do for predictions what `reconcile` does for jobs."""
-    lost: list[str] = []
     if recover:
-        with store.begin() as session:
-            lost = prediction_attempts.recover(session, settings.max_attempts)
-    if lost:
-        log.warning("recovered lost predictions: %s", ", ".join(lost))
+        _recover(store, settings, "predictions", prediction_attempts.recover)
     with store.read() as session:
         waiting_ones = predictions.oldest_queued(session, MOST_MESSAGES)
     if waiting_ones and (depth := queue.predictions()) is not None:
         for prediction_id in waiting_ones[: max(0, len(waiting_ones) - depth)]:
             if not queue.enqueue_prediction(prediction_id):
                 return
+
+
+def _recover(store: Store, settings: Settings, what: str, recover: Callable[[Session, int], list[str]]) -> None:
+    with store.begin() as session:
+        lost = recover(session, settings.max_attempts)
+    if lost:
+        log.warning("recovered lost %s: %s", what, ", ".join(lost))
 
 
 def _fill(store: Store, queue: Queue, wanted: Mapping[str, int]) -> bool:

@@ -180,9 +180,9 @@ class JobSpec(Strict):
     """The network."""
     loss: AnyLoss
     """What training makes small."""
-    optimizer: AnyOptimizer = Field(default="adam")  # type: ignore[assignment]
+    optimizer: AnyOptimizer = Field(default="adam")  # type: ignore[assignment]  # read as a request is
     """The rule that moves the weights."""
-    schedule: AnySchedule = Field(default="constant")  # type: ignore[assignment]
+    schedule: AnySchedule = Field(default="constant")  # type: ignore[assignment]  # as above
     """How the learning rate changes."""
     pretrain: AnyPretraining | None = None
     """What happens to the hidden layers before training, without labels; default: nothing."""
@@ -194,7 +194,7 @@ class JobSpec(Strict):
     """How long and where."""
     replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
     """Networks to train together, from the seed of the training and the next ones: their model is a deep ensemble."""
-    metrics: list[AnyMetric] = Field(default=None)  # type: ignore[arg-type]
+    metrics: list[AnyMetric] = Field(default=None)  # type: ignore[arg-type]  # filled in below
     """What to measure besides the loss; default: what suits the loss."""
 
     @field_validator("metrics", mode="before")

@@ -25,7 +25,7 @@ LONGEST_PROBLEM = 4 << 20
 """Bytes of a last line that are looked at; Parquet may have no line ends at all."""
 
 
-def stream_predictions(client: Client, model: str, source: str, target: str, **options: object) -> int:
+def stream_predictions(client: Client, model: str, source: str, target: str, **options: int | None) -> int:
     """Predict a file, and write the answer to another, `-` being standard output; return its size.
 
     Neither file is ever whole in memory. One that cannot be finished is left behind as `TARGET.part`.
@@ -66,11 +66,11 @@ def _opened(target: str) -> Iterator[BinaryIO]:
 
 
 def _send(
-    client: Client, path: str, query: dict[str, object], headers: dict[str, str], rows: BinaryIO, out: BinaryIO
+    client: Client, path: str, query: dict[str, int], headers: dict[str, str], rows: BinaryIO, out: BinaryIO
 ) -> int:
     size, last = 0, b""
     try:
-        with client.http.stream("POST", path, params=query, headers=headers, content=rows) as response:  # type: ignore[arg-type]
+        with client.http.stream("POST", path, params=query, headers=headers, content=rows) as response:
             if response.is_error:
                 response.read()
                 raise Refused(problem_of(response))

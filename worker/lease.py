@@ -16,6 +16,7 @@ from service.store import jobs
 from service.store.attempts import Progress
 from service.store.engine import Store
 from worker.draining import draining
+from worker.outage import Lost
 
 log = logging.getLogger(__name__)
 Wish = Literal["cancel", "pause", "give_back", "fenced"]
@@ -26,7 +27,7 @@ GRACE_SECONDS = 5.0
 """How long a run that lost its job may take to notice: a step that takes longer is not waited for."""
 
 
-class LeaseLost(Exception):
+class LeaseLost(Lost):
     """Another attempt owns the job: nothing more may be written."""
 
 

@@ -23,7 +23,7 @@ QUIET = ("/healthz", "/readyz")
 
 def make_log(level: str) -> structlog.typing.FilteringBoundLogger:
     """Return a logger that prints one JSON object a line to standard output."""
-    return structlog.wrap_logger(  # type: ignore[no-any-return]
+    log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(cast(TextIO, Lines())),
         processors=[
             structlog.processors.add_log_level,
@@ -33,6 +33,7 @@ def make_log(level: str) -> structlog.typing.FilteringBoundLogger:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping().get(level, logging.INFO)),
     )
+    return log
 
 
 def _json(value: object, **_: object) -> str:

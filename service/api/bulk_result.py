@@ -1,7 +1,7 @@
 """The result of a prediction on its way out: the stored Parquet file, or lines and CSV that are made of it."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from fastapi.responses import Response, StreamingResponse
@@ -33,7 +33,7 @@ def result_of(service: Backend, row: Prediction, format: str) -> Response:
     return StreamingResponse(_all(first, pieces), media_type=kind.media_type, headers=headers)
 
 
-def _converted(service: Backend, sha256: str, kind: type[Writer]) -> Iterator[bytes]:
+def _converted(service: Backend, sha256: str, kind: type[Writer]) -> Generator[bytes, None, None]:
     """Yield the pieces of a result in another form; the file waits on the disk until the last is out."""
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=uploads_folder(service.settings)) as folder:
         path = Path(folder) / "file"
@@ -45,9 +45,9 @@ def _converted(service: Backend, sha256: str, kind: type[Writer]) -> Iterator[by
                 yield piece
 
 
-def _all(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _all(first: bytes, rest: Generator[bytes, None, None]) -> Iterator[bytes]:
     try:
         yield first
         yield from rest
     finally:
-        rest.close()  # type: ignore[attr-defined]
+        rest.close()

@@ -1,32 +1,23 @@
 """`/v1/datasets`: upload, list, look into and delete data sets."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+from sqlalchemy.orm import Session
 
 from service.api import examples
 from service.api.answers.datasets import Dataset, Preview, Statistics, shown_columns
+from service.api.creation import FILE_ERRORS, Insert, created
 from service.api.deps import Backend, Service, known_query
-from service.api.idempotency import Idempotency, Once, Reply
+from service.api.idempotency import Idempotency, Reply
 from service.api.openapi import errors, file_request, links
 from service.api.pagination import AfterDataset, Limit, Page
 from service.api.parameters import Channels, DatasetId, ImageSize, Name
 from service.api.preview import first_rows
-from service.api.upload import Upload, name_of, received, stored, uploads_folder
+from service.api.upload import Upload, name_of, stored
 from service.data.formats import Format, ImageOptions, Limits, profile_file, sniff
-from service.errors import (
-    IdempotencyMismatch,
-    InUse,
-    InvalidDataset,
-    InvalidInput,
-    MalformedRequest,
-    NotFound,
-    Problem,
-    RequestInFlight,
-    TooLarge,
-    UnsupportedMediaType,
-)
+from service.errors import InUse, InvalidDataset, InvalidInput, NotFound, Problem
 from service.store import datasets
 
 MEDIA_TYPES = {
@@ -38,9 +29,7 @@ MEDIA_TYPES = {
     "application/x-idx": "IDX, the format of MNIST, gzipped or not; several of them come in a ZIP.",
     "application/octet-stream": "Any of these; file name and content tell which.",
 }
-UPLOAD_ERRORS = errors(
-    InvalidInput, InvalidDataset, IdempotencyMismatch, MalformedRequest, RequestInFlight, TooLarge, UnsupportedMediaType
-)
+UPLOAD_ERRORS = errors(InvalidInput, InvalidDataset, *FILE_ERRORS)
 USES = links("dataset_id", "get_dataset", "preview_dataset", "get_statistics", "delete_dataset")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(known_query)])
@@ -69,9 +58,7 @@ async def create_dataset(
     The file is streamed; its size is limited by the server's settings, its rows are not.
     """
     options = _image_options(image_size, channels)
-    folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
-    async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
-        return (await run_in_threadpool(_store, service, upload, name, options, once)).response()
+    return await created(request, service, once, partial(_make, service, name, options))
 
 
 def _image_options(size: str | None, channels: str | None) -> ImageOptions | None:
@@ -81,17 +68,15 @@ def _image_options(size: str | None, channels: str | None) -> ImageOptions | Non
     return ImageOptions((int(height), int(width)) if size else None, int(channels) if channels else None)
 
 
-def _store(service: Backend, upload: Upload, name: str | None, options: ImageOptions | None, once: Once) -> Reply:
-    fingerprint = once.fingerprint(upload.sha256)
-    if earlier := once.replay(fingerprint):
-        return earlier
+def _make(service: Backend, name: str | None, options: ImageOptions | None, upload: Upload) -> Insert:
     format = sniff(upload.content_type, upload.filename or name, upload.head())
     if options is not None and format is not Format.IMAGES:
         path = "image_size" if options.size else "channels"
         raise InvalidInput([Problem(path, f"is for a ZIP of images; this file is read as {format.value}")])
     profile = profile_file(upload.path, format, Limits.of(service.settings), options)
     bytes_of_file = stored(service, upload.path)
-    with service.store.begin() as session:
+
+    def insert(session: Session) -> Reply:
         blob = bytes_of_file.finish(session)
         row = datasets.insert(
             session,
@@ -102,17 +87,16 @@ def _store(service: Backend, upload: Upload, name: str | None, options: ImageOpt
             rows=profile.rows,
             columns=[column.model_dump(mode="json") for column in profile.columns],
         )
-        reply = Reply(201, Dataset.of(row).model_dump(mode="json"), f"/v1/datasets/{row.id}")
-        once.finish(session, fingerprint, reply)
-    return reply
+        return Reply(201, Dataset.of(row).model_dump(mode="json"), f"/v1/datasets/{row.id}")
+
+    return insert
 
 
 @router.get("", summary="List data sets", responses=errors(InvalidInput))
 def list_datasets(service: Service, limit: Limit = 20, after: AfterDataset = None) -> Page[Dataset]:
     """Return the data sets, newest first."""
     with service.store.read() as session:
-        page = datasets.list_page(session, limit, after)
-        return Page(data=[Dataset.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(datasets.list_page(session, limit, after), Dataset.of)
 
 
 @router.get("/{dataset_id}", summary="Get a data set", responses=errors(NotFound, InvalidInput))

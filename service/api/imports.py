@@ -1,23 +1,18 @@
 """`POST /v1/models`: a model out of the safetensors file that this service, or another one, has exported."""
 
+from functools import partial
+
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+from sqlalchemy.orm import Session
 
 from service.api.answers.models import Model
+from service.api.creation import FILE_ERRORS, Insert, created
 from service.api.deps import Backend, Service, known_query
-from service.api.idempotency import Idempotency, Once, Reply
+from service.api.idempotency import Idempotency, Reply
 from service.api.openapi import errors, file_request, links
 from service.api.parameters import ModelName
-from service.api.upload import Upload, received, stored, uploads_folder
-from service.errors import (
-    IdempotencyMismatch,
-    InvalidInput,
-    InvalidModel,
-    MalformedRequest,
-    RequestInFlight,
-    TooLarge,
-    UnsupportedMediaType,
-)
+from service.api.upload import Upload, stored
+from service.errors import InvalidInput, InvalidModel
 from service.export.importing import read
 from service.store import models
 
@@ -26,9 +21,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(k
 MEDIA_TYPES = {
     "application/octet-stream": "A file of `GET /v1/models/{id}/export?format=safetensors`; a pickle is refused.",
 }
-IMPORT_ERRORS = errors(
-    InvalidInput, InvalidModel, IdempotencyMismatch, MalformedRequest, RequestInFlight, TooLarge, UnsupportedMediaType
-)
+IMPORT_ERRORS = errors(InvalidInput, InvalidModel, *FILE_ERRORS)
 USES = links("model_id", "get_model", "predict_rows", "export_model", "get_card", "delete_model")
 
 
@@ -47,18 +40,14 @@ async def import_model(request: Request, service: Service, once: Idempotency, na
     are finite, the specification, what preprocessing has learned; and the model has to answer rows. The file is
     streamed; its size is limited by the server's settings.
     """
-    folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
-    async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
-        return (await run_in_threadpool(_store, service, upload, name, once)).response()
+    return await created(request, service, once, partial(_make, service, name))
 
 
-def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Reply:
-    fingerprint = once.fingerprint(upload.sha256)
-    if earlier := once.replay(fingerprint):
-        return earlier
+def _make(service: Backend, name: str | None, upload: Upload) -> Insert:
     found = read(upload.path, upload.sha256, service.settings)
     weights, made = stored(service, found.weights), found.row
-    with service.store.begin() as session:
+
+    def insert(session: Session) -> Reply:
         row = models.insert(
             session,
             job=None,
@@ -75,6 +64,6 @@ def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Re
             parameters=made.parameters,
             members=made.members,
         )
-        reply = Reply(201, Model.of(row).model_dump(mode="json"), f"/v1/models/{row.id}")
-        once.finish(session, fingerprint, reply)
-    return reply
+        return Reply(201, Model.of(row).model_dump(mode="json"), f"/v1/models/{row.id}")
+
+    return insert

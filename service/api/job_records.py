@@ -124,8 +124,7 @@ def list_checkpoints(
     """Return the checkpoints that a job keeps, newest first: the last and the best."""
     with service.store.read() as session:
         jobs.get(session, job_id)
-        page = checkpoints.list_page(session, job_id, limit, after)
-        return Page(data=[Checkpoint.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(checkpoints.list_page(session, job_id, limit, after), Checkpoint.of)
 
 
 @router.get(

@@ -109,7 +109,7 @@ def list_jobs(
     with service.store.read() as session:
         page = jobs.list_page(session, limit, after, status, submitter)
         places = waiting.places(session, [row.id for row in page.rows], service.limits)
-        return Page(data=[Job.of(row, places.get(row.id)) for row in page.rows], has_more=page.has_more)
+        return Page.of(page, lambda row: Job.of(row, places.get(row.id)))
 
 
 @router.get("/{job_id}", summary="Get a job", responses=errors(NotFound, InvalidInput))

@@ -18,8 +18,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(k
 def list_models(service: Service, limit: Limit = 20, after: AfterModel = None) -> Page[Model]:
     """Return the models, newest first."""
     with service.store.read() as session:
-        page = models.list_page(session, limit, after)
-        return Page(data=[Model.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(models.list_page(session, limit, after), Model.of)
 
 
 @router.get("/{model_id}", summary="Get a model", responses=errors(NotFound, InvalidInput))

@@ -100,7 +100,7 @@ def install(app: FastAPI, *models: type[BaseModel]) -> None:
             app.openapi_schema = _build(app, models)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI means it to be replaced
 
 
 def _build(app: FastAPI, models: tuple[type[BaseModel], ...]) -> dict[str, Any]:

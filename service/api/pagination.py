@@ -1,11 +1,13 @@
 """Lists: newest first, `limit` at a time, `after` the id of the last one seen."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
 from service.api.parameters import ID
+from service.store import pages
 
 T = TypeVar("T")
 
@@ -35,3 +37,8 @@ class Page(BaseModel, Generic[T]):
     has_more: bool = Field(
         description="Whether there are more; ask for them with `after` set to the last id of `data`."
     )
+
+    @classmethod
+    def of(cls, found: pages.Page[pages.Row], shown: Callable[[pages.Row], T]) -> "Page[T]":
+        """Return the answer for a page of rows, each as it is `shown`."""
+        return cls(data=[shown(row) for row in found.rows], has_more=found.has_more)

@@ -1,6 +1,6 @@
 """Parameters of paths and queries. An id that cannot be one is answered like an id that is not there: 404."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path, Query
 
@@ -25,15 +25,14 @@ PredictionId = Annotated[str, Path(pattern=f"^prd_{ID}", description="Id of the 
 DeliveryId = Annotated[str, Path(pattern=f"^dlv_{ID}", description="Id of the delivery.")]
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
-Name = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=200,
-        pattern=NO_CONTROLS,
-        description='Name for people; default: the file\'s name, else "dataset".',
-    ),
-]
+
+
+def _name(default: str) -> Any:
+    description = f"Name for people; default: {default}."
+    return Query(min_length=1, max_length=200, pattern=NO_CONTROLS, description=description)
+
+
+Name = Annotated[str | None, _name('the file\'s name, else "dataset"')]
 Submitter = Annotated[
     str | None,
     Header(
@@ -45,24 +44,8 @@ Submitter = Annotated[
 OfSubmitter = Annotated[
     str | None, Query(pattern=SUBMITTER_PATTERN, description="Only jobs of this submitter (`X-Trainyard-Submitter`).")
 ]
-WeightsName = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=200,
-        pattern=NO_CONTROLS,
-        description='Name for people; default: the file\'s name, else "weights".',
-    ),
-]
-ModelName = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=200,
-        pattern=NO_CONTROLS,
-        description="Name for people; default: the name that the model had where it was exported.",
-    ),
-]
+WeightsName = Annotated[str | None, _name('the file\'s name, else "weights"')]
+ModelName = Annotated[str | None, _name("the name that the model had where it was exported")]
 Step = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 ImageSize = Annotated[
     str | None,

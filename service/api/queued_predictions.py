@@ -72,8 +72,7 @@ def list_predictions(
 ) -> Page[Prediction]:
     """Return the predictions, newest first."""
     with service.store.read() as session:
-        page = predictions.list_page(session, limit, after, status, model)
-        return Page(data=[Prediction.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(predictions.list_page(session, limit, after, status, model), Prediction.of)
 
 
 @router.get("/{prediction_id}", summary="Get a prediction", responses=errors(NotFound, InvalidInput))

@@ -72,8 +72,7 @@ def create_webhook(service: Service, body: JsonBody, once: Idempotency) -> Respo
 def list_webhooks(service: Service, limit: Limit = 20, after: AfterWebhook = None) -> Page[Webhook]:
     """Return the webhooks, newest first, without their secrets."""
     with service.store.read() as session:
-        page = webhooks.list_page(session, limit, after)
-        return Page(data=[Webhook.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(webhooks.list_page(session, limit, after), Webhook.of)
 
 
 @router.get("/{webhook_id}", summary="Get a webhook", responses=errors(NotFound, InvalidInput))
@@ -115,8 +114,7 @@ def list_deliveries(
     """Return the messages to a webhook, newest first; those that have ended are forgotten after a week."""
     with service.store.read() as session:
         webhooks.get(session, webhook_id)
-        page = deliveries.list_page(session, webhook_id, limit, after)
-        return Page(data=[Delivery.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(deliveries.list_page(session, webhook_id, limit, after), Delivery.of)
 
 
 @router.get(

@@ -1,36 +1,27 @@
 """`/v1/weights`: upload, list, look at and delete weights for training to start from."""
 
 import math
+from functools import partial
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+from sqlalchemy.orm import Session
 
 from service.api.answers.weights import Weights, WeightsFile
+from service.api.creation import FILE_ERRORS, Insert, created
 from service.api.deps import Backend, Service, known_query
-from service.api.idempotency import Idempotency, Once, Reply
+from service.api.idempotency import Idempotency, Reply
 from service.api.openapi import errors, file_request, links
 from service.api.pagination import AfterWeights, Limit, Page
 from service.api.parameters import WeightsId, WeightsName
-from service.api.upload import Upload, name_of, received, stored, uploads_folder
-from service.errors import (
-    IdempotencyMismatch,
-    InvalidInput,
-    InvalidWeights,
-    MalformedRequest,
-    NotFound,
-    RequestInFlight,
-    TooLarge,
-    UnsupportedMediaType,
-)
+from service.api.upload import Upload, name_of, stored
+from service.errors import InvalidInput, InvalidWeights, NotFound
 from service.network.tensors import inspect
 from service.store import weights
 
 MEDIA_TYPES = {
     "application/octet-stream": "A safetensors file. Its header says what it holds; a pickle is refused.",
 }
-UPLOAD_ERRORS = errors(
-    InvalidInput, InvalidWeights, IdempotencyMismatch, MalformedRequest, RequestInFlight, TooLarge, UnsupportedMediaType
-)
+UPLOAD_ERRORS = errors(InvalidInput, InvalidWeights, *FILE_ERRORS)
 USES = links("weights_id", "get_weights", "delete_weights")
 
 router = APIRouter(prefix="/v1/weights", tags=["weights"], dependencies=[Depends(known_query)])
@@ -49,18 +40,14 @@ async def create_weights(request: Request, service: Service, once: Idempotency, 
 
     A job starts from it with a `pretrained` layer. The file is streamed; its size is limited by the server's settings.
     """
-    folder, limit = uploads_folder(service.settings), service.settings.max_upload_bytes
-    async with contextmanager_in_threadpool(once.reserved()), received(request, folder, limit) as upload:
-        return (await run_in_threadpool(_store, service, upload, name, once)).response()
+    return await created(request, service, once, partial(_make, service, name))
 
 
-def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Reply:
-    fingerprint = once.fingerprint(upload.sha256)
-    if earlier := once.replay(fingerprint):
-        return earlier
+def _make(service: Backend, name: str | None, upload: Upload) -> Insert:
     tensors = inspect(upload.path)
     bytes_of_file = stored(service, upload.path)
-    with service.store.begin() as session:
+
+    def insert(session: Session) -> Reply:
         row = weights.insert(
             session,
             name=name or name_of(upload.filename, "weights"),
@@ -68,17 +55,16 @@ def _store(service: Backend, upload: Upload, name: str | None, once: Once) -> Re
             tensors={tensor: found.model_dump(mode="json") for tensor, found in tensors.items()},
             parameters=sum(math.prod(found.shape) for found in tensors.values()),
         )
-        reply = Reply(201, Weights.of(row).model_dump(mode="json"), f"/v1/weights/{row.id}")
-        once.finish(session, fingerprint, reply)
-    return reply
+        return Reply(201, Weights.of(row).model_dump(mode="json"), f"/v1/weights/{row.id}")
+
+    return insert
 
 
 @router.get("", summary="List weights", responses=errors(InvalidInput))
 def list_weights(service: Service, limit: Limit = 20, after: AfterWeights = None) -> Page[WeightsFile]:
     """Return the imported weights, newest first, without their tensors."""
     with service.store.read() as session:
-        page = weights.list_page(session, limit, after)
-        return Page(data=[WeightsFile.of(row) for row in page.rows], has_more=page.has_more)
+        return Page.of(weights.list_page(session, limit, after), WeightsFile.of)
 
 
 @router.get("/{weights_id}", summary="Get weights", responses=errors(NotFound, InvalidInput))

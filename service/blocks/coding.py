@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from service.blocks.base import Strict
-from service.blocks.encoding import unknown_values
+from service.blocks.encoding import Encoding, unknown_values
 from service.blocks.preprocessing import Names, Preprocessing
 from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import GraphFrame
@@ -25,7 +25,7 @@ class OrdinalState(Strict):
     columns: dict[str, list[str | float]]
 
 
-class Ordinal(Preprocessing):
+class Ordinal(Encoding):
     """The place of each value among those that the column has in the data set, sorted: 0, 1, 2, ...
 
     Codes say an order that categories rarely have; behind them belongs an `embedding`, or a scale that has one.
@@ -33,23 +33,10 @@ class Ordinal(Preprocessing):
 
     type: Literal["ordinal"] = "ordinal"
     learned = OrdinalState
+    most = MOST_CODES
+    otherwise = 'use "hash"'
     unknown: Literal["error", "ignore"] = "error"
     """What to do with a value that the data set lacks: refuse its row, or give it a code of its own, the last."""
-
-    def suits(self, fact: Fact) -> bool:
-        """Tell whether the column holds categories."""
-        return fact.kind == "category"
-
-    def refusal(self, name: str, facts: Facts) -> str | None:
-        """Refuse columns with missing values, and with too many different ones."""
-        fact = facts[name]
-        if fact.kind == "tensor":
-            return "holds tensors, which have no codes"
-        if fact.missing:
-            return 'has missing values; put an "impute" step before this one'
-        if fact.counts is None or len(fact.counts) > MOST_CODES:
-            return f'has more than {MOST_CODES:,} different values; use "hash"'
-        return None
 
     def plan(self, facts: Facts) -> Facts:
         """A column becomes numbers, in the same place."""

@@ -14,7 +14,7 @@ from service.blocks.windows import Padded, even, pads_of
 class Convolution(WeightedLayer):
     """Base of the convolutions: a kernel slid along the axes behind the channels."""
 
-    module: ClassVar[type[nn.Conv1d | nn.Conv2d | nn.Conv3d]]
+    module: ClassVar[type[nn.Module]]
     layout: ClassVar[str]
 
     filters: Annotated[int, Field(ge=1, le=MAX_UNITS)]
@@ -45,10 +45,10 @@ class Convolution(WeightedLayer):
         return self.module(
             channels,
             self.filters,
-            self.kernel_size,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
-            padding=tuple(padding),  # type: ignore[arg-type]
-            dilation=self.dilation,  # type: ignore[arg-type]
+            self.kernel_size,
+            stride=self.stride,
+            padding=tuple(padding),
+            dilation=self.dilation,
             groups=self.groups,
             bias=self.use_bias,
         )

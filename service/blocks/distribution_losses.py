@@ -138,4 +138,4 @@ class Quantile(RegressionLoss):
         return self._by_level(output).sort(dim=-1).values
 
     def _by_level(self, output: Tensor) -> Tensor:
-        return output.unflatten(-1, (-1, len(self.levels)))  # type: ignore[no-untyped-call,no-any-return]
+        return torch.unflatten(output, -1, (-1, len(self.levels)))

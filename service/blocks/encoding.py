@@ -1,7 +1,7 @@
 """Encoding: categories to 0/1 codes."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -31,15 +31,13 @@ class OneHotState(Strict):
     columns: dict[str, Codes]
 
 
-class OneHot(Preprocessing):
-    """A 0/1 code for each value that the column has in the data set, sorted."""
+class Encoding(Preprocessing):
+    """Base of what gives every value of a column of categories a code."""
 
-    type: Literal["one_hot"] = "one_hot"
-    learned = OneHotState
-    unknown: Literal["error", "ignore"] = "error"
-    """What to do with a value that the data set lacks: refuse its row, or set no code but that of rare values."""
-    min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1
-    """Values in fewer rows than this number, or share, of the data set have one code together."""
+    most: ClassVar[int]
+    """Different values of a column."""
+    otherwise: ClassVar[str]
+    """What to do with a column that has more."""
 
     def suits(self, fact: Fact) -> bool:
         """Tell whether the column holds categories."""
@@ -52,9 +50,22 @@ class OneHot(Preprocessing):
             return "holds tensors, which have no codes"
         if fact.missing:
             return 'has missing values; put an "impute" step before this one'
-        if fact.counts is None or len(fact.counts) > LARGEST_WIDTH:
-            return f"has more than {LARGEST_WIDTH:,} different values; leave it out of data.features"
+        if fact.counts is None or len(fact.counts) > self.most:
+            return f"has more than {self.most:,} different values; {self.otherwise}"
         return None
+
+
+class OneHot(Encoding):
+    """A 0/1 code for each value that the column has in the data set, sorted."""
+
+    type: Literal["one_hot"] = "one_hot"
+    learned = OneHotState
+    most = LARGEST_WIDTH
+    otherwise = "leave it out of data.features"
+    unknown: Literal["error", "ignore"] = "error"
+    """What to do with a value that the data set lacks: refuse its row, or set no code but that of rare values."""
+    min_frequency: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1
+    """Values in fewer rows than this number, or share, of the data set have one code together."""
 
     def plan(self, facts: Facts) -> Facts:
         """A column becomes a vector of its codes, in the same place."""

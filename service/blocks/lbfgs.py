@@ -61,18 +61,18 @@ class ScaledLbfgs(torch.optim.LBFGS):
         super().__init__([p for group in groups for p in group["params"]], **options)
         self._scales = [group.get("factor", 1.0) ** 0.5 for group in groups for _ in group["params"]]
 
-    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]  # torch's has a type that fits no closure
         """Take one step of training; `closure` leaves gradients behind and returns the loss."""
         state, learning = self.state[self._params[0]], sum(p.requires_grad for p in self._params)
         if state.get("learning", learning) != learning:
             state.clear()
         state["learning"] = learning
-        loss = super().step(closure)  # type: ignore[no-untyped-call]
+        loss = super().step(closure)  # type: ignore[no-untyped-call]  # torch gives it no types
         state.pop("al", None)  # room that the next step makes anew; partly None, which no checkpoint could hold
         return loss
 
     def _gather_flat_grad(self) -> Tensor:
-        flat: Tensor = super()._gather_flat_grad()  # type: ignore[no-untyped-call]
+        flat: Tensor = super()._gather_flat_grad()  # type: ignore[no-untyped-call]  # torch gives it no types
         for part, scale in zip(self._parts(flat), self._scales, strict=True):
             if scale != 1.0:
                 part.mul_(scale)

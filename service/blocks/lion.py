@@ -43,7 +43,7 @@ class SignOfMean(torch.optim.Optimizer):
         super().__init__(decaying(parameters, weight_decay), {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # torch's may return a loss
         """Take one step along the gradients that are there."""
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]

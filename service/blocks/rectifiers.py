@@ -139,7 +139,7 @@ class Swish(Silu):
     Reference: Ramachandran, Zoph and Le 2017, "Searching for Activation Functions".
     """
 
-    type: Literal["swish"] = "swish"  # type: ignore[assignment]
+    type: Literal["swish"] = "swish"  # type: ignore[assignment]  # another tag than that of its base
 
 
 class Mish(Activation):

@@ -57,7 +57,7 @@ class Sequence(nn.Module):
         """Return [batch, length, outputs] or, where each way ends, [batch, outputs]."""
         mask = self.input_mask.of(x, x.shape[2]) if self.input_mask is not None else None
         x = x if mask is None else x * mask.unsqueeze(1)
-        masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]
+        masks = [state.of(x, self.units) for state in self.state_masks]  # type: ignore[operator]  # a ModuleList does not say of what
         # Compilers and exporters give fake tensors, too, and want the true operations.
         if x.is_meta or (isinstance(x, FakeTensor) and not torch.compiler.is_compiling()):
             outputs = torch.cat([self._probe(x, way) for way in range(1 + self.cell.bidirectional)], dim=2)
@@ -76,9 +76,11 @@ class Sequence(nn.Module):
     def _torch(self, x: Tensor) -> Tensor:
         """Return the outputs of torch's own loop, which on a processor there is none of in float16."""
         if not (x.is_cpu and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.float16):
-            return self.cell(x)[0]  # type: ignore[no-any-return]
+            outputs: Tensor = self.cell(x)[0]
+            return outputs
         with torch.autocast("cpu", enabled=False):
-            return self.cell(x.float())[0]  # type: ignore[no-any-return]
+            outputs = self.cell(x.float())[0]
+            return outputs
 
     def _weights(self, way: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield kernel and bias of the inputs of one way, then those of the state."""

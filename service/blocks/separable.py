@@ -14,7 +14,7 @@ from service.blocks.windows import Padded, even, pads_of
 class Depthwise(WeightedLayer):
     """Base of the convolutions of each channel by itself."""
 
-    module: ClassVar[type[nn.Conv1d | nn.Conv2d]]
+    module: ClassVar[type[nn.Module]]
     layout: ClassVar[str]
 
     depth_multiplier: Annotated[int, Field(ge=1, le=10_000)] = 1
@@ -41,10 +41,10 @@ class Depthwise(WeightedLayer):
         kernel = self.module(
             channels,
             channels * self.depth_multiplier,
-            self.kernel_size,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
-            padding=tuple([0] * len(pads) if symmetric is None else symmetric),  # type: ignore[arg-type]
-            dilation=self.dilation,  # type: ignore[arg-type]
+            self.kernel_size,
+            stride=self.stride,
+            padding=tuple([0] * len(pads) if symmetric is None else symmetric),
+            dilation=self.dilation,
             groups=channels,
             bias=bias,
         )

@@ -13,7 +13,7 @@ from service.blocks.values import MAX_UNITS, Padding1, Padding2, Padding3, Rest1
 class TransposedConvolution(WeightedLayer):
     """Base of the transposed convolutions."""
 
-    module: ClassVar[type[nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d]]
+    module: ClassVar[type[nn.Module]]
     layout: ClassVar[str]
     transposed: ClassVar[bool] = True
 
@@ -50,11 +50,11 @@ class TransposedConvolution(WeightedLayer):
         kernel = self.module(
             shape[0],
             self.filters,
-            self.kernel_size,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
+            self.kernel_size,
+            stride=self.stride,
             padding=cuts,
             output_padding=rests,
-            dilation=self.dilation,  # type: ignore[arg-type]
+            dilation=self.dilation,
             groups=self.groups,
             bias=self.use_bias,
         )

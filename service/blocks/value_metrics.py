@@ -27,7 +27,7 @@ class MseMetric(Metric):
 class Rmse(MseMetric):
     """Root of the mean squared error."""
 
-    type: Literal["rmse"] = "rmse"  # type: ignore[assignment]
+    type: Literal["rmse"] = "rmse"  # type: ignore[assignment]  # another tag than that of its base
 
     def value(self, sums: Tensor) -> float:
         return math.sqrt(super().value(sums))

@@ -119,7 +119,7 @@ def _count(cells: pl.Series) -> dict[Value | None, int] | None:
         if found.height > DISTINCT_LIMIT + 1:
             return None
         counts = dict(zip(found["value"].to_list(), found["count"].to_list(), strict=True))
-    if cells.dtype == pl.String and any(word and len(word) > LONGEST_VALUE for word in counts):  # type: ignore[arg-type]
+    if cells.dtype == pl.String and any(isinstance(word, str) and len(word) > LONGEST_VALUE for word in counts):
         return None
     return counts
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, cast
 
 import polars as pl
 
@@ -142,7 +142,8 @@ def _series(name: str, values: list[object], dtype: pl.DataType | None) -> pl.Se
         if isinstance(dtype, pl.String):
             values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
         if isinstance(dtype, pl.Float64):
-            values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
+            numbers = cast(list[float | None], values)  # what is none is refused by `float`
+            values = [None if number is None else float(number) for number in numbers]
         return pl.Series(name, values, dtype=dtype)
     except (ValueError, OverflowError, TypeError, pl.exceptions.PolarsError) as error:
         raise invalid(f"column {name!r} cannot be read: {error}", path=name) from error

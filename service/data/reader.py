@@ -124,7 +124,7 @@ class _Pieces(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # readers in io give no other buffer
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:

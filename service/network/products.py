@@ -34,7 +34,7 @@ class StackedProducts(TorchFunctionMode):
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    found: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    found: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]  # torch gives it no types
     return found if x.ndim == 2 else found.view(*x.shape[:-1], -1)
 
 
@@ -56,10 +56,11 @@ class _Linear(torch.autograd.Function):
         weight = weight.movedim(in_dims[1], 0)
         bias = bias if bias is None or in_dims[2] is None else bias.movedim(in_dims[2], 0)
         if in_dims[0] is not None:
-            return _StackedLinear.apply(x.movedim(in_dims[0], 0), weight, bias), 0  # type: ignore[no-untyped-call]
+            rows = x.movedim(in_dims[0], 0)
+            return _StackedLinear.apply(rows, weight, bias), 0  # type: ignore[no-untyped-call]  # torch gives it no types
         # All members see the same rows: one product with all of their weights.
         wide = functional.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
-        return wide.unflatten(1, weight.shape[:2]), 1  # type: ignore[no-untyped-call]
+        return torch.unflatten(wide, 1, weight.shape[:2]), 1
 
 
 class _StackedLinear(torch.autograd.Function):

@@ -150,5 +150,5 @@ class _OfMember(torch.autograd.Function):
 
 
 def _seen_by(member: Tensor, stacked: Tensor) -> Tensor:
-    seen: Tensor = _OfMember.apply(member, stacked)  # type: ignore[no-untyped-call]
+    seen: Tensor = _OfMember.apply(member, stacked)  # type: ignore[no-untyped-call]  # torch gives it no types
     return seen

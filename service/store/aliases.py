@@ -6,10 +6,10 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound
 from service.store import models
 from service.store.alias_tables import Alias
 from service.store.clock import now
+from service.store.rows import found
 from service.store.tables import Model
 from service.store.upserts import upsert
 
@@ -44,10 +44,7 @@ def get(session: Session, name: str) -> Alias:
     Raises:
         NotFound: There is no such alias.
     """
-    alias = session.get(Alias, name, populate_existing=True)
-    if alias is None:
-        raise NotFound(f"There is no alias {name}.")
-    return alias
+    return found(session.get(Alias, name, populate_existing=True), "alias", name)
 
 
 def model(session: Session, reference: str) -> Model:

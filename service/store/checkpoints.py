@@ -13,6 +13,7 @@ from service.errors import NotFound
 from service.ids import new_id
 from service.store.blobs import BlobRef
 from service.store.pages import Page, page
+from service.store.rows import added
 from service.store.tables import Checkpoint
 
 
@@ -49,9 +50,7 @@ def insert(
         state=state,
         metrics=metrics,
     )
-    session.add(checkpoint)
-    session.flush()
-    session.refresh(checkpoint)
+    added(session, checkpoint)
     if last:
         _collect(session, job, [checkpoint.id, *before])
     return checkpoint

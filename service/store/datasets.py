@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from service.errors import InUse, NotFound, WrongState
 from service.ids import new_id
 from service.store.pages import Page, page
+from service.store.rows import added, found
 from service.store.states import TERMINAL
 from service.store.tables import Dataset, Job
 
@@ -36,10 +37,7 @@ def insert(
         rows=rows,
         columns=columns,
     )
-    session.add(dataset)
-    session.flush()
-    session.refresh(dataset)
-    return dataset
+    return added(session, dataset)
 
 
 def get(session: Session, dataset_id: str) -> Dataset:
@@ -48,7 +46,7 @@ def get(session: Session, dataset_id: str) -> Dataset:
     Raises:
         NotFound: There is no such data set.
     """
-    return _found(session.get(Dataset, dataset_id, populate_existing=True), dataset_id)
+    return found(session.get(Dataset, dataset_id, populate_existing=True), "data set", dataset_id)
 
 
 def hold(session: Session, dataset_id: str) -> Dataset:
@@ -58,7 +56,7 @@ def hold(session: Session, dataset_id: str) -> Dataset:
         NotFound: There is no such data set.
     """
     query = select(Dataset).where(Dataset.id == dataset_id).with_for_update(read=True)
-    return _found(session.scalar(query), dataset_id)
+    return found(session.scalar(query), "data set", dataset_id)
 
 
 def hold_for(session: Session, job: Job) -> Dataset:
@@ -85,15 +83,9 @@ def delete(session: Session, dataset_id: str) -> None:
         NotFound: There is no such data set.
         InUse: A job that has not ended needs it.
     """
-    _found(session.scalar(select(Dataset).where(Dataset.id == dataset_id).with_for_update()), dataset_id)
+    found(session.scalar(select(Dataset).where(Dataset.id == dataset_id).with_for_update()), "data set", dataset_id)
     needing = select(Job.id).where(Job.dataset == dataset_id, Job.status.not_in(TERMINAL)).order_by(Job.id)
     jobs = session.scalars(needing.limit(NAMED_AT_MOST)).all()
     if jobs:
         raise InUse(f"Data set {dataset_id} is needed by jobs that have not ended, among them {', '.join(jobs)}.")
     session.execute(delete_from(Dataset).where(Dataset.id == dataset_id))
-
-
-def _found(dataset: Dataset | None, dataset_id: str) -> Dataset:
-    if dataset is None:
-        raise NotFound(f"There is no data set {dataset_id}.")
-    return dataset

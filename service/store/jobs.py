@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.devices import read_asked
-from service.errors import NotFound, WrongState
+from service.errors import WrongState
 from service.ids import new_id
 from service.store import events, waiting, weights, workers
 from service.store.attempts import (
@@ -25,6 +25,7 @@ from service.store.attempts import (
     succeed,
 )
 from service.store.pages import Page, page
+from service.store.rows import found
 from service.store.states import OWNED, TERMINAL, TRANSITIONS
 from service.store.tables import Job, Model
 from service.submitters import ANONYMOUS
@@ -109,7 +110,7 @@ def get(session: Session, job_id: str) -> Job:
     Raises:
         NotFound: There is no such job.
     """
-    return _found(session.get(Job, job_id, populate_existing=True), job_id)
+    return found(session.get(Job, job_id, populate_existing=True), "job", job_id)
 
 
 def lock(session: Session, job_id: str) -> Job:
@@ -119,7 +120,7 @@ def lock(session: Session, job_id: str) -> Job:
         NotFound: There is no such job.
     """
     query = select(Job).where(Job.id == job_id).with_for_update(key_share=True)
-    return _found(session.scalar(query, execution_options={"populate_existing": True}), job_id)
+    return found(session.scalar(query, execution_options={"populate_existing": True}), "job", job_id)
 
 
 def list_page(
@@ -159,9 +160,3 @@ def delete(session: Session, job_id: str) -> None:
     if job.status in OWNED:
         raise WrongState(f"Job {job_id} is {job.status}; cancel it and wait for its end, then delete it.")
     session.execute(delete_from(Job).where(Job.id == job_id))
-
-
-def _found(job: Job | None, job_id: str) -> Job:
-    if job is None:
-        raise NotFound(f"There is no job {job_id}.")
-    return job

@@ -6,12 +6,13 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.errors import InUse, NotFound
+from service.errors import InUse
 from service.ids import new_id
 from service.store.alias_tables import Alias
 from service.store.blobs import BlobRef
 from service.store.pages import Page, page
 from service.store.prediction_tables import Prediction
+from service.store.rows import added, found
 from service.store.tables import Job, Model
 
 NAMED_AT_MOST = 3
@@ -58,10 +59,7 @@ def insert(
         parameters=parameters,
         members=members,
     )
-    session.add(model)
-    session.flush()
-    session.refresh(model)
-    return model
+    return added(session, model)
 
 
 def get(session: Session, model_id: str) -> Model:
@@ -70,7 +68,7 @@ def get(session: Session, model_id: str) -> Model:
     Raises:
         NotFound: There is no such model.
     """
-    return _found(session.get(Model, model_id, populate_existing=True), model_id)
+    return found(session.get(Model, model_id, populate_existing=True), "model", model_id)
 
 
 def hold(session: Session, model_id: str) -> Model:
@@ -79,7 +77,8 @@ def hold(session: Session, model_id: str) -> Model:
     Raises:
         NotFound: There is no such model.
     """
-    return _found(session.scalar(select(Model).where(Model.id == model_id).with_for_update(read=True)), model_id)
+    query = select(Model).where(Model.id == model_id).with_for_update(read=True)
+    return found(session.scalar(query), "model", model_id)
 
 
 def list_page(session: Session, limit: int, after: str | None = None) -> Page[Model]:
@@ -95,7 +94,7 @@ def delete(session: Session, model_id: str) -> None:
         InUse: An alias leads to it, or a prediction that has not ended needs it.
     """
     query = select(Model).where(Model.id == model_id).with_for_update()
-    model = _found(session.scalar(query), model_id)
+    model = found(session.scalar(query), "model", model_id)
     aliases = select(Alias.name).where(Alias.model == model_id).order_by(Alias.name)
     names = session.scalars(aliases.limit(NAMED_AT_MOST)).all()
     if names:
@@ -108,9 +107,3 @@ def delete(session: Session, model_id: str) -> None:
         raise InUse(f"Model {model_id} is needed by predictions that have not ended, among them {', '.join(needing)}.")
     session.execute(update(Job).where(Job.id == model.job, Job.model == model_id).values(model=None))
     session.execute(delete_from(Model).where(Model.id == model_id))
-
-
-def _found(model: Model | None, model_id: str) -> Model:
-    if model is None:
-        raise NotFound(f"There is no model {model_id}.")
-    return model

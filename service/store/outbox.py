@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.ids import new_id
 from service.store import webhooks
+from service.store.rows import added
 from service.store.tables import Job, JobEvent
 from service.store.webhook_tables import Delivery, Webhook
 
@@ -36,11 +37,7 @@ def tell(session: Session, event: JobEvent, state: str) -> None:
 
 def ping(session: Session, hook: Webhook) -> Delivery:
     """Write a delivery that tells nothing but that it arrives."""
-    delivery = Delivery(id=_id(), webhook=hook.id, event=PING, data={"webhook": hook.id})
-    session.add(delivery)
-    session.flush()
-    session.refresh(delivery)
-    return delivery
+    return added(session, Delivery(id=_id(), webhook=hook.id, event=PING, data={"webhook": hook.id}))
 
 
 def _id() -> str:

@@ -7,12 +7,13 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from service.errors import NotFound, QueueFull, WrongState
+from service.errors import QueueFull, WrongState
 from service.ids import new_id
 from service.store import models, queueing
 from service.store.clock import now
 from service.store.pages import Page, page
 from service.store.prediction_tables import Prediction, PredictionPart
+from service.store.rows import added, found
 
 ARRIVALS = 7_245_187_923_103
 """The PostgreSQL advisory lock by which predictions join the queue one after another."""
@@ -55,10 +56,7 @@ def insert(
         options=options,
         rows=rows,
     )
-    session.add(prediction)
-    session.flush()
-    session.refresh(prediction)
-    return prediction
+    return added(session, prediction)
 
 
 def get(session: Session, prediction_id: str) -> Prediction:
@@ -67,10 +65,7 @@ def get(session: Session, prediction_id: str) -> Prediction:
     Raises:
         NotFound: There is no such prediction.
     """
-    found = session.get(Prediction, prediction_id, populate_existing=True)
-    if found is None:
-        raise NotFound(f"There is no prediction {prediction_id}.")
-    return found
+    return found(session.get(Prediction, prediction_id, populate_existing=True), "prediction", prediction_id)
 
 
 def list_page(

@@ -10,16 +10,14 @@ from sqlalchemy.orm import Session
 from service.errors import NotFound
 from service.ids import new_id
 from service.store.pages import Page, page
+from service.store.rows import added, found
 from service.store.webhook_tables import Webhook
 
 
 def insert(session: Session, *, url: str, events: Sequence[str], secret: str, job: str | None) -> Webhook:
     """Add a webhook; it is told of what happens from here on."""
     hook = Webhook(id=new_id(Webhook.id_prefix), url=url, events=list(events), secret=secret, job=job)
-    session.add(hook)
-    session.flush()
-    session.refresh(hook)
-    return hook
+    return added(session, hook)
 
 
 def get(session: Session, webhook_id: str) -> Webhook:
@@ -28,10 +26,7 @@ def get(session: Session, webhook_id: str) -> Webhook:
     Raises:
         NotFound: There is no such webhook.
     """
-    hook = session.get(Webhook, webhook_id, populate_existing=True)
-    if hook is None:
-        raise NotFound(f"There is no webhook {webhook_id}.")
-    return hook
+    return found(session.get(Webhook, webhook_id, populate_existing=True), "webhook", webhook_id)
 
 
 def list_page(session: Session, limit: int, after: str | None = None) -> Page[Webhook]:

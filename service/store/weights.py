@@ -11,6 +11,7 @@ from service.errors import NotFound
 from service.ids import new_id
 from service.store.blobs import BlobRef
 from service.store.pages import Page, page
+from service.store.rows import added
 from service.store.tables import Blob
 from service.store.weight_tables import JobWeights, Weights
 
@@ -27,10 +28,7 @@ def insert(
         tensors=tensors,
         parameters=parameters,
     )
-    session.add(weights)
-    session.flush()
-    session.refresh(weights)
-    return weights
+    return added(session, weights)
 
 
 def get(session: Session, weights_id: str) -> Weights:

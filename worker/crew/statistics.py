@@ -22,7 +22,7 @@ def shared_statistics(network: nn.Module, member: Member) -> Iterator[None]:
     """Have every batch normalisation that learns look at the rows of all processes inside the block."""
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
     for norm in norms:
-        norm.forward = partial(_forward, norm, member)  # type: ignore[method-assign]
+        norm.forward = partial(_forward, norm, member)  # type: ignore[method-assign]  # in here alone
     try:
         yield
     finally:

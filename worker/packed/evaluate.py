@@ -39,7 +39,7 @@ def evaluate(
                 batch = Batch(*(torch.stack(own) for own in parts))
                 output = pack.outputs(batch.x, shared=False)
             tally.add(output, batch.y)
-            tally.add_losses(_losses(tally, output, batch), batch.y.shape[1])
+            tally.add_loss(_losses(tally, output, batch), batch.y.shape[1])
     return tally.values()
 
 

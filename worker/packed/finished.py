@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from service.uncertainty.ensembles import Ensemble
@@ -27,8 +26,6 @@ class Finished:
         """Return the outputs in prediction mode, [K, R, O]; `shared`: all jobs see the same rows, [R, ...]."""
         return self.ensemble.members_on(x, shared)
 
-    def measure(
-        self, part: str, measured: PackedMeasure, device: torch.device, between: Callable[[], None]
-    ) -> list[dict[str, Any]]:
+    def measure(self, part: str, measured: PackedMeasure, between: Callable[[], None]) -> list[dict[str, Any]]:
         """Return loss and metrics of each job on its rows of one part."""
-        return evaluate(self, part, PackedTally(measured, len(self.variants), device), between)
+        return evaluate(self, part, PackedTally(measured, len(self.variants)), between)

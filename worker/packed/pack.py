@@ -13,6 +13,7 @@ from service.network import Network
 from worker.packed.variants import Variants
 from worker.rows import Batch
 from worker.training.checkpoints import Tensors
+from worker.training.epochs import Engine
 from worker.training.trained import Arithmetic
 
 Saved = tuple[Tensors, dict[str, Any]]
@@ -32,7 +33,7 @@ class Predicts(Protocol):
         """Return the outputs in prediction mode, [K, R, O]; `shared`: all jobs see the same rows, [R, ...]."""
 
 
-class Pack(Predicts, Protocol):
+class Pack(Predicts, Engine, Protocol):
     """Jobs in the middle of their training."""
 
     reductions: list[float]
@@ -48,18 +49,6 @@ class Pack(Predicts, Protocol):
 
     def learning_rates(self, step: int) -> list[float]:
         """Return the rate of each job at a step."""
-
-    def enter(self, epoch: int) -> None:
-        """Let learn what does so in epoch `epoch`, counted from 0."""
-
-    def begin(self) -> None:
-        """Get ready to train: statistics move, noise is on."""
-
-    def end(self) -> None:
-        """Get ready to predict: statistics are frozen, noise is off."""
-
-    def close(self) -> None:
-        """Let go of what others in this process may want, until the next step."""
 
     def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Step on rows [K, R, ...]; return the mean losses [K] without penalties, and the outputs [K, R, O]."""

@@ -22,7 +22,6 @@ from worker.training.calibrate import calibration_of
 from worker.training.checkpoints import cpu
 from worker.training.memory import told_apart
 from worker.training.pretrain import pretrain
-from worker.training.profiling import Profiler
 from worker.training.recorder import Recorder
 from worker.training.run import Run
 from worker.training.start import start_from_sources
@@ -54,7 +53,7 @@ class PackedRun(Run[PackedLoop]):
         start_from_sources(self.store, network)
 
     def _pretrain(self) -> None:
-        loop, pack = self.loop, self.loop.pack
+        loop, pack = self.loop, self.loop.engine
         if self.spec.pretrain is None or not isinstance(pack, ByTurns):
             return
         x = self.data.rows(self.data.train).x
@@ -69,17 +68,14 @@ class PackedRun(Run[PackedLoop]):
                     data = {"layer": found.layer, "reconstruction_errors": found.errors, "replica": variant.number}
                     events.add(session, self.job.id, "pretrained", message, attempt=self.job.attempt, data=data)
 
-    def _show_steps(self, profiler: Profiler | None) -> None:
-        self.profiler = self.loop.profiler = profiler
-
     def _result(self) -> Result:
         loop, members = self.loop, self.loop.roster.sound
-        weights = loop.roster.final_weights(loop.pack)
+        weights = loop.roster.final_weights(loop.engine)
         ensemble = Ensemble(loop.roster.variants.build(0), weights)
         values = mean_values([member.final_values() for member in members])
         if len(self.data.test):
             finished = Finished(loop.roster.variants.take([member.number for member in members]), ensemble)
-            found = finished.measure("test", loop.measured, self.device, loop.check_wish)
+            found = finished.measure("test", loop.measured, loop.check_wish)
             by_number = {member.number: own for member, own in zip(members, found, strict=True)}
             loop.recorder.add_members("test", loop.epoch, loop.step, by_number)
             values |= mean_values([{"test": own} for own in found])
@@ -91,7 +87,7 @@ class PackedRun(Run[PackedLoop]):
             calibration=calibration,
             weights=safetensors.torch.save(cpu(weights)),
             parameters=self.given.network.parameter_count,
-            facts=loop.pack.arithmetic.facts() | self._facts(),
+            facts=loop.engine.arithmetic.facts() | self._facts(),
             members=len(members),
         )
 

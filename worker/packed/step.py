@@ -12,7 +12,6 @@ from torch import Tensor
 from service.blocks.schedules import Horizon
 from service.network.stacked import StackedNetwork, stacked_weights
 from service.randomness import generator
-from worker.packed.clipping import packed_clipping
 from worker.packed.gradient import PackedGradient
 from worker.packed.noise import PackedNoise
 from worker.packed.pack import Saved, Start
@@ -23,6 +22,7 @@ from worker.training.augment import Augment
 from worker.training.averaging import WeightAverage
 from worker.training.checkpoints import AVERAGE, Tensors, cpu, pack, unpack
 from worker.training.checkpoints import part as below
+from worker.training.clipping import clipping
 from worker.training.gradient import Pass
 from worker.training.precision import Precision
 from worker.training.recorded import Recorded, Results
@@ -62,7 +62,7 @@ class Together:
         self._augments = [Augment(variant.spec, device) for variant in variants] if changes else []
         records = records and device.type == "cpu"
         self._gradient = PackedGradient(self.stacked, variants, self._noise, self._parameters, records)
-        self._clip = packed_clipping(spec.regularization, records)
+        self._clip = clipping(spec.regularization, records, stacked=True)
         self._constrain = self._constraints(records)
         averaging = spec.training.averaging
         self._precision = Precision.of(spec.training, device)

@@ -8,11 +8,12 @@ from service.settings import Settings
 from service.store import prediction_attempts
 from service.store.engine import Store
 from worker.draining import draining
+from worker.outage import Lost
 
 log = logging.getLogger(__name__)
 
 
-class HoldLost(Exception):
+class HoldLost(Lost):
     """Another attempt owns the prediction, or it was cancelled: nothing more may be written."""
 
 

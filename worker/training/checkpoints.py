@@ -40,12 +40,12 @@ class Snapshot:
     tensors: Tensors
     state: dict[str, Any]
     metrics: dict[str, Any]
-    is_best: bool
-    best: Tensors | None
-    best_epoch: int
-    best_step: int
-    kept: bool = False
+    kept: bool
     """Whether the job asked for this one to stay."""
+    is_best: bool = False
+    best: Tensors | None = None
+    best_epoch: int = 0
+    best_step: int = 0
 
 
 def pack(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Tensors, State]:

@@ -15,7 +15,6 @@ from worker.training.loop import Loop
 from worker.training.memory import told_apart
 from worker.training.precision import Precision
 from worker.training.pretrain import pretrain
-from worker.training.profiling import Profiler
 from worker.training.recorder import Recorder
 from worker.training.run import Run
 from worker.training.start import start_from_sources
@@ -45,7 +44,7 @@ class LoneRun(Run[Loop]):
             self.crew.begin(Work.of(spec, data, horizon, batches.rows_of_batch, precision.number))
         recorder = Recorder(self.lease, spec.training.epochs, horizon.total_steps, self.timings)
         units = Units.of(data.target, self.device)
-        return Loop(spec, network, data, batches, step, self.lease, recorder, spec.metrics, units)
+        return Loop(spec, network, data, batches, step, self.lease, recorder, units)
 
     def _use_threads(self, work: int) -> None:
         number = len(self.devices)
@@ -64,12 +63,9 @@ class LoneRun(Run[Loop]):
                 data = {"layer": found.layer, "reconstruction_errors": found.errors}
                 events.add(session, self.job.id, "pretrained", message, attempt=self.job.attempt, data=data)
 
-    def _show_steps(self, profiler: Profiler | None) -> None:
-        self.profiler = self.loop.take_step.profiler = profiler
-
     def _tell_between(self) -> None:
         """Say once why steps are not compiled although the job asks for it."""
-        reason = self.loop.take_step.compile_failure
+        reason = self.loop.engine.compile_failure
         if reason is None or self._told_of_compilation:
             return
         self._told_of_compilation = True
@@ -78,10 +74,10 @@ class LoneRun(Run[Loop]):
             events.add(session, self.job.id, "compile_failed", message, attempt=self.job.attempt, level="warn")
 
     def _result(self) -> Result:
-        loop, step = self.loop, self.loop.take_step
+        loop, step = self.loop, self.loop.engine
         values = dict(loop.restore_best())
         if len(self.data.test):
-            values["test"] = loop.measure(self.data.test, loop.check_wish)
+            values["test"] = loop.measure("test", loop.check_wish)
             loop.recorder.add("test", loop.epoch, loop.step, values["test"])
         step.end()
         tile, monte_carlo = self.settings.predict_tile_bytes, MonteCarlo(loop.network)

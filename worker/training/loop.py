@@ -1,21 +1,20 @@
-"""Epochs and batches: what runs between the first step and the last."""
+"""The epochs of one network."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from service.blocks.metrics import Metric
 from service.network import Network
 from service.spec import JobSpec
-from worker.lease import Interrupted, Lease, LeaseLost
-from worker.rows import TrainingData
+from worker.lease import Lease
+from worker.rows import Batch, TrainingData
 from worker.training.averaging import WeightAverage
 from worker.training.batches import Batches
 from worker.training.checkpoints import AVERAGE, MODEL, Snapshot, Tensors, cpu, pack, part, unpack
+from worker.training.epochs import Epochs
 from worker.training.evaluate import evaluate, rows_at_once
 from worker.training.finite import not_finite
 from worker.training.plateau import Plateau
@@ -24,13 +23,14 @@ from worker.training.step import Step
 from worker.training.stopping import Stopping
 from worker.training.tally import Measure, Tally, Units
 
-SCAN_STEPS = 32
-"""Steps between looks at the losses, each of which waits for the device."""
-Values = dict[str, dict[str, Any]]
+Values = dict[str, Any]
+"""Loss and metrics by name."""
 
 
-class Loop:
-    """Trains a network on data, and knows where it is at every step boundary."""
+class Loop(Epochs[float, Values]):
+    """Trains a network."""
+
+    engine: Step
 
     def __init__(
         self,
@@ -41,162 +41,82 @@ class Loop:
         step: Step,
         lease: Lease,
         recorder: Recorder,
-        metrics: Sequence[Metric],
         units: Units | None,
     ) -> None:
-        self.spec, self.network, self.data, self.take_step = spec, network, data, step
-        self.lease, self.recorder, self.metrics = lease, recorder, list(metrics)
-        self.device, self.batches, self.timings = data.device, batches, recorder.timings
-        self.rows_of_batch = batches.rows_of_batch
+        super().__init__(spec, data, lease, recorder)
+        self.network, self.batches, self.engine = network, batches, step
         self._rows_at_once = rows_at_once(network, batches.rows_of_batch)
-        self.epoch = self.step = self.batch = self.rows = 0
-        self.pretrained = 0
-        """Layers whose pre-training is done."""
         self.measured = Measure(spec.loss, self.metrics, units, records=self.device.type == "cpu")
-        self.tally = Tally(self.measured)
+        self.tally = self._tally()
         self.stopping = Stopping.of(spec, self.metrics, len(data.validation) > 0)
         self.plateau = Plateau.of(spec, self.metrics, len(data.validation) > 0)
         averaging = spec.training.averaging
         self.average = WeightAverage(averaging, network, step.horizon) if averaging else None
-        self.values: Values = {}
+        self.values: dict[str, Values] = {}
         self.best: Tensors | None = None
         self.best_step = 0
-        self.best_values: Values = {}
-        self._unscanned: list[tuple[Tensor, int]] = []
-        """Mean loss and rows of the steps since the last look."""
+        self.best_values: dict[str, Values] = {}
 
     @property
     def finished(self) -> bool:
         """True when all epochs are trained or patience has run out."""
-        return self.epoch >= self.spec.training.epochs or bool(self.stopping and self.stopping.exhausted)
+        return super().finished or bool(self.stopping and self.stopping.exhausted)
 
     @property
-    def keeps(self) -> bool:
-        """True at the end of an epoch whose checkpoint is to stay."""
-        every = self.spec.training.keep_every_epochs
-        return every is not None and not self.batch and self.epoch > 0 and self.epoch % every == 0
+    def _networks(self) -> int:
+        return 1
 
-    def run(self, between: Callable[[bool], None]) -> None:
-        """Train to the end; `between` is called now and then between steps, with True at the end of every epoch.
+    def _tally(self) -> Tally:
+        return Tally(self.measured)
 
-        Raises:
-            Interrupted: Somebody wishes the run to end; `snapshot` can be taken.
-            LeaseLost: Another attempt owns the job.
-            NonFiniteLoss: The loss became NaN or infinite.
-        """
-        self.take_step.begin()
-        self.recorder.start(self.step)
-        while not self.finished:
-            self._train_epoch(between)
-            self._end_epoch()
-            between(True)
-        self.take_step.end()
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        found = super()._step(batch)
+        if self.average:
+            self.average.after_step(self.step + 1)
+        return found
 
-    def check_wish(self) -> None:
-        """End the run here if somebody wishes so."""
-        self.lease.at_step()
-        wish = self.lease.wish
-        if wish == "fenced":
-            raise LeaseLost(self.lease.job_id)
-        if wish is not None:
-            self._scan()
-            raise Interrupted(wish)
-
-    def _train_epoch(self, between: Callable[[bool], None]) -> None:
-        checkpoint_steps = self.spec.training.checkpoint_steps
-        self.take_step.enter(self.epoch)
-        for batch in self.timings.each("data", self.batches.of(self.epoch, self.batch)):
-            self.check_wish()
-            loss, output = self.take_step(batch, self.step)
-            self._unscanned.append((loss, len(batch)))
-            self.tally.add(output, batch.y)
-            self.step += 1
-            self.batch += 1
-            self.rows += len(batch)
-            if self.average:
-                self.average.after_step(self.step)
-            wanted = checkpoint_steps is not None and self.step % checkpoint_steps == 0
-            if wanted or len(self._unscanned) == SCAN_STEPS:
-                self._scan()
-                if self.recorder.due():
-                    self.recorder.flush(self.epoch, self.step, self.rows)
-                if self.batch < self.batches.steps:
-                    between(False)
-        self._scan()
-
-    def _scan(self) -> None:
-        """Look at the losses since the last look: all must be finite; they go into the tally and the log."""
-        if not self._unscanned:
-            return
-        losses, rows = zip(*self._unscanned, strict=True)
-        first, every = self.step - len(rows), self.spec.training.log_every_steps
-        for offset, loss in enumerate(torch.stack(losses).tolist()):
+    def _finite(self, losses: Tensor, first: int) -> Iterator[float]:
+        for step, loss in enumerate(losses.tolist(), first):
             if not math.isfinite(loss):
-                raise not_finite("loss", loss, first + offset, self.epoch)
-            self.tally.add_loss(loss, rows[offset])
-            at = first + offset + 1
-            if every and at % every == 0:
-                values = {"batch_loss": loss, "learning_rate": self.take_step.learning_rate(at - 1)}
-                self.recorder.add("train", self.epoch + 1, at, values)
-        self._unscanned = []
+                raise not_finite("loss", loss, step, self.epoch)
+            yield loss
 
-    def _end_epoch(self) -> None:
-        train = self.tally.values()
-        validation = self.validate()
-        self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally(self.measured)
-        self.values = {"train": train, **({"validation": validation} if validation else {})}
-        for split, found in self.values.items():
-            self.recorder.add(split, self.epoch, self.step, found)
+    def _of_step(self, mean: float, step: int) -> Values:
+        return {"batch_loss": mean, "learning_rate": self.engine.learning_rate(step)}
+
+    def _record(self, split: str, epoch: int, step: int, found: Values) -> None:
+        self.recorder.add(split, epoch, step, found)
+
+    def _measured(self, part: str, between: Callable[[], None]) -> Values:
+        with self.average.in_place() if self.average else nullcontext():
+            batches = self.data.pieces(getattr(self.data, part), self._rows_at_once)
+            return evaluate(self.network, batches, self._tally(), between)
+
+    def _check_validation(self, found: Values) -> None:
+        if not math.isfinite(found["loss"]):
+            raise not_finite("validation loss", found["loss"], self.step - 1, self.epoch)
+
+    def _see(self, by_split: dict[str, Values]) -> None:
+        self.values = by_split
         if self.plateau:
             self.plateau.see(self.values)
-            self.take_step.reduction = self.plateau.factor
+            self.engine.reduction = self.plateau.factor
         if self.stopping and self.stopping.better(self.epoch, self.values):
             averages = self.average.tensors() if self.average else {}
             self.best = {k: v.detach().clone() for k, v in (self.network.state_dict() | averages).items()}
             self.best_step, self.best_values = self.step, self.values
-        if self.recorder.due():
-            self.recorder.flush(self.epoch, self.step, self.rows)
-
-    def validate(self) -> dict[str, Any] | None:
-        """Return the values on the validation rows; None where there are none. One that is broken off is done again."""
-        if not len(self.data.validation):
-            return None
-        values = self.measure(self.data.validation, self.check_wish)
-        if not math.isfinite(values["loss"]):
-            raise not_finite("validation loss", values["loss"], self.step - 1, self.epoch)
-        return values
-
-    def measure(self, index: Tensor, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Return loss and metrics on the rows at `index`, in prediction mode."""
-        self.take_step.end()
-        try:
-            with self.timings.of("validation"), self.average.in_place() if self.average else nullcontext():
-                batches = self.data.pieces(index, self._rows_at_once)
-                return evaluate(self.network, batches, Tally(self.measured), between)
-        finally:
-            self.take_step.begin()
-
-    def close(self) -> None:
-        """Let go of what others in this process may want, until the next step."""
-        self.take_step.close()
 
     def snapshot(self) -> Snapshot:
         """Return this moment of the run."""
         at_best = self.stopping is not None and self.stopping.best_epoch == self.epoch > 0 and not self.batch
         best_epoch = self.stopping.best_epoch if self.stopping else 0
-        tensors, kept = pack(self.network, self.take_step.optimizer)
+        tensors, kept = pack(self.network, self.engine.optimizer)
         averages = self.average.tensors() if self.average else {}
-        state = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "batch": self.batch,
-            "rows": self.rows,
-            "pretrained": self.pretrained,
-            "tally": self.tally.state(),
+        state = self._state() | {
             "stopping": self.stopping.state() if self.stopping else None,
             "plateau": self.plateau.state() if self.plateau else None,
             "averaged": self.average.count if self.average else 0,
-            "scale": self.take_step.scale.state() if self.take_step.scale else None,
+            "scale": self.engine.scale.state() if self.engine.scale else None,
             "optimizer": kept,
             "best_epoch": best_epoch,
             "best_step": self.best_step,
@@ -211,33 +131,28 @@ class Loop:
             tensors=tensors | cpu({f"{AVERAGE}{name}": value for name, value in averages.items()}),
             state=state,
             metrics=self.values,
+            kept=self.keeps,
             is_best=at_best,
             best=best,
             best_epoch=best_epoch,
             best_step=self.best_step,
-            kept=self.keeps,
         )
 
-    def restore(self, state: Mapping[str, Any], tensors: Tensors, best: Tensors | None) -> None:
-        """Go on from a snapshot."""
-        self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]
-        self.rows, self.values = state["rows"], state["values"]
-        self.best_step, self.best_values = state["best_step"], state["best_values"]
-        self.pretrained = state["pretrained"]
-        self.tally.restore(state["tally"], self.device)
+    def _restore(self, state: Mapping[str, Any], tensors: Tensors, best: Tensors | None) -> None:
+        self.values, self.best_step, self.best_values = state["values"], state["best_step"], state["best_values"]
         if self.stopping:
             self.stopping.restore(state["stopping"])
         if self.plateau and state["plateau"]:
             self.plateau.restore(state["plateau"])
-            self.take_step.reduction = self.plateau.factor
+            self.engine.reduction = self.plateau.factor
         if self.average:
             self.average.restore(state["averaged"], part(tensors, AVERAGE))
-        if self.take_step.scale and state.get("scale"):
-            self.take_step.scale.restore(state["scale"])
-        unpack(tensors, state["optimizer"], self.network, self.take_step.optimizer)
+        if self.engine.scale and state.get("scale"):
+            self.engine.scale.restore(state["scale"])
+        unpack(tensors, state["optimizer"], self.network, self.engine.optimizer)
         self.best = None if best is None else {k: v.to(self.device) for k, v in best.items()}
 
-    def restore_best(self) -> Values:
+    def restore_best(self) -> dict[str, Values]:
         """Put the weights of the best epoch back where there are any; return the values that go with the weights."""
         if self.average:
             self.average.settle()

@@ -71,8 +71,8 @@ class Precision:
     def _say(self, products: Literal["tf32", "ieee"]) -> None:
         if self.device.type == "cuda":
             torch.backends.cuda.matmul.fp32_precision = products
-            torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
-            torch.backends.cudnn.rnn.fp32_precision = products  # type: ignore[attr-defined]
+            torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]  # torch's stubs lack it
+            torch.backends.cudnn.rnn.fp32_precision = products  # type: ignore[attr-defined]  # torch's stubs lack it
 
 
 def _has_bfloat16(device: torch.device) -> bool:

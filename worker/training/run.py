@@ -3,7 +3,7 @@
 import time
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,7 @@ from worker.device import choose_devices, device_name
 from worker.lease import Interrupted, Lease, LeaseLost
 from worker.training.cadence import Cadence
 from worker.training.checkpoints import Checkpoints
+from worker.training.epochs import Epochs
 from worker.training.given import given
 from worker.training.memory import told_apart
 from worker.training.profiling import Profiler
@@ -28,9 +29,9 @@ from worker.training.receipt import receipt
 from worker.training.timings import Timings
 from worker.training.tokens import check_tokens
 from worker.training.traces import keep_trace, wants_trace
-from worker.training.trained import Result, Runs
+from worker.training.trained import Result
 
-L = TypeVar("L", bound=Runs)
+L = TypeVar("L", bound=Epochs[Any, Any])
 
 
 class Run(Generic[L]):
@@ -130,7 +131,7 @@ class Run(Generic[L]):
 
     def _show_steps(self, profiler: Profiler | None) -> None:
         """Have a profiler told of every step from here on, or none."""
-        self.profiler = profiler
+        self.profiler = self.loop.profiler = profiler
 
     def _tell_between(self) -> None:
         """Say what there is to say between two steps."""

@@ -19,7 +19,6 @@ from worker.training.augment import Augment
 from worker.training.clipping import clipping
 from worker.training.gradient import Gradient, Pass
 from worker.training.precision import Precision
-from worker.training.profiling import Profiler
 from worker.training.recorded import Recorded, Results
 from worker.training.scaling import LossScale
 from worker.training.update import Update
@@ -70,8 +69,6 @@ class Step:
         self._schedule = spec.schedule
         self._base_rate, self._searches = spec.optimizer.learning_rate, spec.optimizer.searches
         self._rate: float | None = None
-        self.profiler: Profiler | None = None
-        """Told of every step, if there is one."""
         self._learning: tuple[bool, ...] = ()
 
     @property
@@ -115,8 +112,6 @@ class Step:
     def close(self) -> None:
         """Let go of what others in this process may want, until the next step."""
         self.precision.end()
-        if self.profiler is not None:
-            self.profiler.pause()
 
     @torch.no_grad()
     def __call__(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
@@ -126,12 +121,6 @@ class Step:
         """
         batch = self._augment(batch, step)
         self._noise.step = step
-        if self.profiler is not None and (label := self.profiler.step(step)) is not None:
-            with label:
-                return self._step(batch, step)
-        return self._step(batch, step)
-
-    def _step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         self._set_rate(self.learning_rate(step))
         found = self._search(batch) if self._searches else self._descend(batch)
         self._shake(step)
@@ -163,7 +152,7 @@ class Step:
             self._update.lend(seen[-1].gradients)
             return seen[-1].whole
 
-        self.optimizer.step(look)  # type: ignore[arg-type]
+        self.optimizer.step(look)  # type: ignore[arg-type]  # torch's optimizers take tensors, too
         self.optimizer.zero_grad(set_to_none=True)
         return seen[0]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from service.blocks.metrics import Metric
 from service.data.target import TargetCodec
 from worker.training.recorded import Recorded
 
-ROWS_AT_ONCE = 1024
-"""Rows from which on it is worth it to count."""
+Mean = TypeVar("Mean", float, Tensor)
+"""Mean loss of a batch: a number, or one for each network, [K] in float64 on the CPU."""
+Values = TypeVar("Values")
+"""Loss and metrics by name, or those of each network."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Measure:
         self.summing = [metric for metric in metrics if not metric.counts]
         held = [] if units is None else [units.scale, units.shift]
         said = loss.model_dump_json(), *(metric.model_dump_json() for metric in self.summing)
-        self._add = Recorded(self._added, held, ("metrics", said, units is None), records=records)
+        self._add = Recorded(self._added, held, (type(self).__name__, said, units is None), records=records)
 
     @property
     def replays(self) -> bool:
@@ -61,27 +63,36 @@ class Measure:
         """Return the sums of the other metrics over a batch, added to those that are known, if any."""
         if torch.is_inference_mode_enabled():
             return self._added(output, target, *known)
-        return [sums for sums in self._add((target.shape[0], len(known)), output, target, *known) if sums is not None]
+        key = (target.shape, len(known))
+        return [sums for sums in self._add(key, output, target, *known) if sums is not None]
 
     def _added(self, output: Tensor, target: Tensor, *known: Tensor) -> list[Tensor]:
         prediction, variance = self.loss.link(output), self.loss.variance(output)
         if self.units is not None:
             prediction, target = self.units(prediction), self.units(target)
             variance = None if variance is None else variance * self.units.scale.square()
-        fresh = [metric.sums(prediction, target, variance) for metric in self.summing]
+        fresh = [self._sums(metric, prediction, target, variance) for metric in self.summing]
         return [a + b for a, b in zip(known, fresh, strict=True)] if known else fresh
+
+    def _sums(self, metric: Metric, prediction: Tensor, target: Tensor, variance: Tensor | None) -> Tensor:
+        return metric.sums(prediction, target, variance)
 
 
 @dataclass
-class Tally:
-    """Running sums over rows, the same to the bit wherever a run was broken off.
+class Sums(Generic[Mean, Values]):
+    """Running sums over rows, of one network or of several, the same to the bit wherever a run was broken off.
 
     What counts is put off until there are rows enough to be worth it; all else is added batch by batch, in their order.
     """
 
+    axis: ClassVar[int]
+    """Of the rows in a batch."""
+    rows_at_once: ClassVar[int]
+    """Rows of a network from which on it is worth it to count."""
     measure: Measure
+    loss_sum: Mean
     rows: int = 0
-    loss_sum: float = 0.0
+    """Of each network."""
     counts: list[Tensor] = field(default_factory=list)
     """Of every metric that counts, in their order; none before the first batch."""
     sums: list[Tensor] = field(default_factory=list)
@@ -96,13 +107,50 @@ class Tally:
         if self.measure.counting:
             # Predictions batch by batch, too: an exponential may end in another bit elsewhere in a tensor.
             self.waiting.append((self.measure.loss.link(output), target))
-            if len(self.waiting) * target.shape[0] >= ROWS_AT_ONCE:
+            if len(self.waiting) * target.shape[self.axis] >= self.rows_at_once:
                 self._count()
 
-    def add_loss(self, mean: float, rows: int) -> None:
+    def add_loss(self, mean: Mean, rows: int) -> None:
         """Add the mean loss of a batch of so many rows."""
         self.loss_sum += mean * rows
         self.rows += rows
+
+    def values(self) -> Values:
+        """Return the mean loss and every metric by name, of each network."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums as JSON values."""
+        raise NotImplementedError
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from `state`."""
+        self.rows = state["rows"]
+        known = {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in state["sums"].items()}
+        self.counts = [known[metric.key] for metric in self.measure.counting if known]
+        self.sums = [known[metric.key] for metric in self.measure.summing if known]
+
+    def _by_name(self) -> dict[str, Tensor]:
+        self._count()
+        metrics = [*self.measure.counting, *self.measure.summing]
+        return {metric.key: sums for metric, sums in zip(metrics, [*self.counts, *self.sums], strict=False)}
+
+    def _count(self) -> None:
+        if not self.waiting:
+            return
+        predictions, targets = (torch.cat(parts, dim=self.axis) for parts in zip(*self.waiting, strict=True))
+        self.waiting = []
+        fresh = self.measure.counted(predictions, targets)
+        self.counts = [a + b for a, b in zip(self.counts, fresh, strict=True)] if self.counts else fresh
+
+
+@dataclass
+class Tally(Sums[float, dict[str, Any]]):
+    """`Sums` of one network."""
+
+    axis = 0
+    rows_at_once = 1024
+    loss_sum: float = 0.0
 
     def values(self) -> dict[str, Any]:
         """Return the mean loss and every metric by name."""
@@ -117,20 +165,5 @@ class Tally:
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Go on from `state`."""
-        self.rows, self.loss_sum = state["rows"], state["loss"]
-        known = {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in state["sums"].items()}
-        self.counts = [known[metric.key] for metric in self.measure.counting if known]
-        self.sums = [known[metric.key] for metric in self.measure.summing if known]
-
-    def _by_name(self) -> dict[str, Tensor]:
-        self._count()
-        metrics = [*self.measure.counting, *self.measure.summing]
-        return {metric.key: sums for metric, sums in zip(metrics, [*self.counts, *self.sums], strict=False)}
-
-    def _count(self) -> None:
-        if not self.waiting:
-            return
-        predictions, targets = zip(*self.waiting, strict=True)
-        self.waiting = []
-        fresh = self.measure.counted(torch.cat(predictions), torch.cat(targets))
-        self.counts = [a + b for a, b in zip(self.counts, fresh, strict=True)] if self.counts else fresh
+        super().restore(state, device)
+        self.loss_sum = state["loss"]

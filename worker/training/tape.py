@@ -73,7 +73,7 @@ def numbers_in(item: Any) -> Iterator[int]:
             yield one.number
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     """Below autograd: forward and backward pass look alike, and nothing of either is missed.
 
     Tensors are followed by identity. One that nobody told of and no operation gave is a constant. `refusal` says why
@@ -81,7 +81,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self.calls: list[Call] = []
         self.constants: dict[int, Tensor] = {}
         self.created: dict[int, Tensor] = {}  # what creators gave
@@ -101,7 +101,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor; one never seen gets a new one, as a constant."""
-        known = self._numbers.get(tensor)  # type: ignore[no-untyped-call]
+        known = self._numbers.get(tensor)  # type: ignore[no-untyped-call]  # torch gives it no types
         if known is not None:
             return int(known)
         if self._shares_memory(tensor):
@@ -155,7 +155,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(item, list | tuple):
                 self.refusal = "an operation gave lists in a list"
             return None
-        known = self._numbers.get(item)  # type: ignore[no-untyped-call]
+        known = self._numbers.get(item)  # type: ignore[no-untyped-call]  # torch gives it no types
         return self._numbered(item) if known is None else int(known)
 
     def _numbered(self, tensor: Tensor) -> int:

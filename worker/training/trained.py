@@ -1,12 +1,9 @@
-"""What a run trains, and what comes of it."""
+"""What comes of a run."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from service.uncertainty.calibration import Calibration
-from worker.training.checkpoints import Snapshot, Tensors
-from worker.training.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -41,36 +38,3 @@ class Arithmetic:
         """Return JSON values."""
         known = {"precision": self.precision, "tf32": self.tf32, "compiled": self.compiled}
         return known if self.steps_skipped is None else {**known, "steps_skipped": self.steps_skipped}
-
-
-class Runs(Protocol):
-    """What is trained, and where it stands."""
-
-    epoch: int
-    step: int
-    rows: int
-    recorder: Recorder
-
-    @property
-    def rows_of_batch(self) -> int:
-        """Rows of one batch."""
-
-    @property
-    def finished(self) -> bool:
-        """True when there is nothing more to train."""
-
-    @property
-    def keeps(self) -> bool:
-        """True at the end of an epoch whose checkpoint is to stay."""
-
-    def run(self, between: Callable[[bool], None]) -> None:
-        """Train to the end; `between` is called now and then between steps."""
-
-    def close(self) -> None:
-        """Let go of what others in this process may want, until the next step."""
-
-    def snapshot(self) -> Snapshot:
-        """Return this moment of the run."""
-
-    def restore(self, state: Mapping[str, Any], tensors: Tensors, best: Tensors | None) -> None:
-        """Go on from a snapshot."""

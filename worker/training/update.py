@@ -77,7 +77,7 @@ def _adam(group: dict[str, Any], weights: list[Tensor], state: list[dict[str, An
         for count in counts:
             count.add_(1)
         kernel(
-            weights, [gradients[place] for place in places], means, squares, largest, steps,  # type: ignore[misc]
+            weights, [gradients[place] for place in places], means, squares, largest, steps,  # type: ignore[misc]  # all are there
             lr=group["lr"], beta1=beta_1, beta2=beta_2, weight_decay=group["weight_decay"], eps=group["eps"],
             amsgrad=group["amsgrad"], maximize=False, grad_scale=None, found_inf=None,
         )  # fmt: skip
@@ -98,7 +98,7 @@ def _sgd(group: dict[str, Any], weights: list[Tensor], state: list[dict[str, Any
 
     def move(gradients: Sequence[Tensor | None]) -> None:
         torch._fused_sgd_(
-            weights, [gradients[place] for place in places], velocities,  # type: ignore[misc]
+            weights, [gradients[place] for place in places], velocities,  # type: ignore[misc]  # all are there
             weight_decay=group["weight_decay"], momentum=group["momentum"], lr=group["lr"],
             dampening=group["dampening"], nesterov=group["nesterov"], maximize=False, is_first_step=False,
             grad_scale=None, found_inf=None,

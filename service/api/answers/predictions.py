@@ -100,7 +100,7 @@ class Prediction(Answer):
         """Return the answer for the row of a prediction."""
         return cls(
             id=row.id,
-            status=row.status,  # type: ignore[arg-type]
+            status=row.status,  # type: ignore[arg-type]  # the table's check constraint has the same values
             model=row.model,
             dataset=row.dataset,
             data_sha256=row.data_sha256,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from service.errors import Overloaded
 from service.predict.predict import use_threads
@@ -68,7 +68,7 @@ class Steps(Generic[T]):
         found = await asyncio.wrap_future(self._running)
         if found is _END:
             raise StopAsyncIteration
-        return found  # type: ignore[return-value]
+        return cast(T, found)
 
     async def aclose(self) -> None:
         """Wait for a step that is being taken for nobody any more, then let go of what the iterator holds."""

@@ -8,7 +8,6 @@ from service.blocks.losses import AnyLoss, CrossEntropy
 from service.blocks.metrics import Metric
 from service.blocks.value_losses import Mse
 from tests.service.blocks.test_every_block import smallest
-from worker.training import tally
 from worker.training.tally import Measure, Tally, Units
 
 CPU = torch.device("cpu")
@@ -35,7 +34,7 @@ def batches(classes: bool) -> list[tuple[Tensor, Tensor]]:
 def test_a_tally_broken_off_anywhere_ends_with_the_same_bits(
     classes: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tally, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(Tally, "rows_at_once", at_once)
     units = (
         None if classes else Units(torch.tensor([1.7], dtype=torch.float64), torch.tensor([0.3], dtype=torch.float64))
     )
