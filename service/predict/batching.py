@@ -182,10 +182,11 @@ class Batcher:
         batch: list[Asked] = []
         requests: list[PredictRequest] = []
         room = self._settings.predict_batch_rows
+        line = self._lines[reference]  # nobody else takes from it, and who comes stands behind those
         for _ in range(most):
             if room <= 0:
                 break
-            (asked,) = self._take(reference, 1)
+            asked = line.popleft()
             try:
                 request = asked.question.read(loaded)
             except Exception as error:
