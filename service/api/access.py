@@ -1,17 +1,13 @@
 """The outermost layer: request ids, one JSON line of log per request, and nothing unexpected gets past it."""
 
-import logging
 import random
 import re
 import time
-from typing import TextIO, cast
 
-import orjson
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.lines import Lines
+from service.api.lines import Log
 from service.api.problems import render
 from service.errors import TrainyardError
 
@@ -21,31 +17,12 @@ QUIET = ("/healthz", "/readyz")
 """Polled every few seconds by machines; a line each would bury the others."""
 
 
-def make_log(level: str) -> structlog.typing.FilteringBoundLogger:
-    """Return a logger that prints one JSON object a line to standard output."""
-    log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(cast(TextIO, Lines())),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(_json),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping().get(level, logging.INFO)),
-    )
-    return log
-
-
-def _json(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=str).decode()
-
-
 class Access:
     """ASGI middleware: echoes or makes `X-Request-Id`, logs, and answers 500 without details for a fault of ours."""
 
     def __init__(self, app: ASGIApp, log_level: str = "INFO") -> None:
         self.app = app
-        self.log = make_log(log_level)
+        self.log = Log(log_level)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -57,7 +34,7 @@ class Access:
         except ClientDisconnect:
             exchange.status = exchange.status or 499
         except Exception as error:
-            self.log.error("unexpected", request_id=exchange.request_id, path=scope["path"], exc_info=error)
+            self.log.error("unexpected", error, request_id=exchange.request_id, path=scope["path"])
             await exchange.fail(scope, receive)
         finally:
             self._write(exchange, scope)

@@ -66,12 +66,13 @@ async def predict_rows(
     answered with a stream of predictions, as one JSON object a line, CSV or Parquet, whichever is accepted; with
     `async=true` it is queued, as `POST /v1/models/{id}/predictions` does.
     """
-    if is_file(request.headers.get("content-type")):
+    kind = request.headers.get("content-type")
+    if is_file(kind):
         if query.later and once is not None:
             return await of_upload(request, service, model_id, query, once)
         return await stream_rows(request, service, model_id, query.read())
     query.refuse()
-    check_json(request.headers.get("content-type"))
+    check_json(kind)
     check_length(request, service.settings.max_json_bytes)
     binary = accepted(request.headers.get("accept"))
     answer = await ask(request, service, model_id, lambda body: JsonQuestion(body, binary))

@@ -27,7 +27,7 @@ class AttentionDropout(StochasticModule):
         """Return [batch, heads, length, length] with weights dropped."""
         if self.noise is None or not self.rate:
             return weights
-        return weights * self.noise.mask(self.key, tuple(weights.shape), self.rate).to(weights.dtype)
+        return self.noise.thinned(weights, self.key, self.rate)
 
 
 class SelfAttention(nn.Module):

@@ -26,7 +26,7 @@ class DropoutModule(StochasticModule):
         """Return `x` with values dropped, scaled so that the mean stays."""
         if self.noise is None or not self.rate:
             return x
-        return x * self.noise.mask(self.key, tuple(x.shape), self.rate).to(x.dtype)
+        return self.noise.thinned(x, self.key, self.rate)
 
 
 class Dropout(Layer):

@@ -1,6 +1,7 @@
 """Imputation: something in the place of missing values."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from service.blocks.base import Strict
 from service.blocks.preprocessing import Preprocessing
 from service.blocks.quantiles import quantiles_of
-from service.blocks.statistics import statistics_of
+from service.blocks.statistics import Floats, statistics_of
 from service.data.frame import Column, Fact, Facts, Frame, Frames
 from service.data.graph_frame import MISSING, GraphFrame, Words
 from service.errors import InvalidInput, Problem
@@ -99,6 +100,10 @@ class Impute(Preprocessing):
         """Put the learned values in."""
         codes = {name + SUFFIX: Column("number", _missing(frame[name]) * 1.0, True) for name in state["indicators"]}
         return frame | {name: _filled(frame[name], value) for name, value in state["columns"].items()} | codes
+
+    def in_block(self, names: Sequence[str], state: dict[str, Any]) -> Callable[[Floats], Floats] | None:
+        """Nothing is missing among finite numbers."""
+        return None if state["indicators"] else lambda values: values
 
     def told_apart(self, state: dict[str, Any]) -> dict[str, list[str | float]]:
         return {name: [value] for name, value in state["columns"].items() if isinstance(value, str)}

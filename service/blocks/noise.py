@@ -76,6 +76,10 @@ class Noise:
         """Return `keep_mask` of these bits."""
         return keep_mask(self.bits(key, shape), rate)
 
+    def thinned(self, x: Tensor, key: int, rate: float) -> Tensor:
+        """Return `x` with the mask of its shape laid on."""
+        return x * self.mask(key, tuple(x.shape), rate).to(x.dtype)
+
     def uniforms(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return numbers uniform in (0, 1), of `shape` or to broadcast to it."""
         return uniforms(self.bits(key, shape))

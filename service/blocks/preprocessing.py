@@ -5,10 +5,12 @@ the data set, known before any row is read; so is, therefore, the shape that a s
 steps look at nothing but the training rows, frame by frame: a data set need not fit into memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -100,6 +102,15 @@ class Preprocessing(Block):
         `fitted` is what `fit` returned for the column. Shape: any [rows, ...] of `rank` axes stays; float32 comes out.
         """
         raise NotImplementedError
+
+    def in_block(
+        self, names: Sequence[str], state: dict[str, Any]
+    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+        """Return what does to finite numbers, [rows, columns] with these names, what `apply` does, to the bit.
+
+        None: there is nothing but `apply`.
+        """
+        return None
 
 
 AnyPreprocessing = Annotated[Preprocessing, OneOf()]

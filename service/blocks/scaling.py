@@ -1,6 +1,6 @@
 """Scaling: (x - shift) / scale for every number column, element of a vector, or channel of an image or sequence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -68,6 +68,13 @@ class Scaling(Preprocessing):
 
         fitted = state["columns"].items()
         return frame.scaled({name: (constant(name, f["shift"]), constant(name, f["scale"])) for name, f in fitted})
+
+    def in_block(self, names: Sequence[str], state: dict[str, Any]) -> Callable[[Floats], Floats]:
+        """Scale all columns at once; those that stay are shifted by 0 and divided by 1."""
+        nothing = {"shift": [0.0], "scale": [1.0]}
+        fitted = [state["columns"].get(name, nothing) for name in names]
+        shift, scale = (np.array([each[part][0] for each in fitted]) for part in ("shift", "scale"))
+        return lambda values: (values - shift) / scale
 
     def in_batch(self, fitted: Any, rank: int, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Scale on the device."""

@@ -1,6 +1,6 @@
 """Features: from columns as they were uploaded to the tensor a network takes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -24,7 +24,7 @@ from service.data.facts import (
 )
 from service.data.frame import Column, Frame, Frames
 from service.data.profile import ColumnProfile
-from service.data.rows import frame_of_rows
+from service.data.rows import are_numbers, block_of, frame_of_rows
 from service.errors import InvalidInput, InvalidRows, InvalidSpec, Problem
 from service.spec import DataSpec
 
@@ -83,6 +83,29 @@ class Features:
             InvalidRows: Everything that does not fit, by path.
         """
         return frame_of_rows(rows, self.columns, self.fillable)
+
+    def of_rows(self, rows: Sequence[object]) -> NDArray[np.float32]:
+        """Return rows of a request as the network takes them, float32 [rows, *input_shape].
+
+        Raises:
+            InvalidRows: Everything that does not fit, by path.
+        """
+        if self._in_block is not None and (values := block_of(rows, self._names)) is not None:
+            with np.errstate(over="ignore"):
+                for step in self._in_block:
+                    values = step(values)
+                made = values.astype(np.float32)
+            if np.isfinite(made).all():
+                return made
+        return self.transform(self.read_rows(rows))
+
+    @cached_property
+    def _in_block(self) -> list[Callable[[NDArray[np.float64]], NDArray[np.float64]]] | None:
+        """The steps for rows of finite numbers in one piece; None where a column or a step is not of that kind."""
+        if not are_numbers(self.columns):
+            return None
+        steps = [step.in_block(self._names, state) for step, state in self.steps]
+        return None if None in steps else [step for step in steps if step is not None]
 
     @cached_property
     def fillable(self) -> frozenset[str]:

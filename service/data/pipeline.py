@@ -2,7 +2,7 @@
 
 profile -> check_columns, input_shape_of, target_of, token_count_of, check_shape: no row is read
 frame   -> Features.transform, TargetCodec.encode        training
-rows    -> frame_of_rows -> Features.transform           prediction
+rows    -> Features.of_rows                             prediction
 output  -> TargetCodec.decode
 """
 

@@ -31,12 +31,12 @@ def frame_of_rows(
     Raises:
         InvalidRows: With every problem (at most 100), by paths like `rows[3].alcohol`.
     """
-    if (block := _block(rows, columns)) is not None:
-        return {column.name: Column("number", values) for column, values in zip(columns, block.T, strict=True)}
+    names = [column.name for column in columns]
+    if are_numbers(columns) and (block := block_of(rows, names)) is not None:
+        return {name: Column("number", values) for name, values in zip(names, block.T, strict=True)}
     problems: list[Problem] = []
     if not rows:
         raise InvalidRows([Problem("rows", "there must be at least one row", got=[])])
-    names = [column.name for column in columns]
     table = [_cells(i, row, names, columns, problems) for i, row in enumerate(rows)]
     # A row of the wrong form is looked at no further, but the values of the others are.
     places = [i for i, cells in enumerate(table) if cells is not None]
@@ -50,23 +50,38 @@ def frame_of_rows(
     return frame
 
 
-def _block(rows: Sequence[object], columns: Sequence[ColumnProfile]) -> NDArray[np.float64] | None:
-    """Return rows that are arrays of finite numbers and nothing else, [rows, columns]; None for any other.
+def are_numbers(columns: Sequence[ColumnProfile]) -> bool:
+    """Return whether all columns hold one number a row."""
+    return all(column.type in _NUMBERS for column in columns)
+
+
+def block_of(rows: Sequence[object], names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return rows of number columns that hold finite numbers and nothing else, [rows, columns]; None for any other.
 
     That is what most requests hold, and column by column it takes ten times as long.
     """
-    if not all(column.type in _NUMBERS for column in columns):
+    if not rows or not names:
         return None
-    if not all(type(row) is list and len(row) == len(columns) for row in rows):
+    lists = [_listed(row, names) for row in rows]
+    if None in lists:
         return None
-    lists = cast(Sequence[list[Any]], rows)
-    if not {type(cell) for cell in chain.from_iterable(lists)} <= {int, float}:
+    cells = list(chain.from_iterable(cast(list[list[Any]], lists)))
+    if not set(map(type, cells)) <= {int, float}:
         return None
     try:
-        values = np.array(lists, np.float64)
+        values = np.array(cells, np.float64)
     except OverflowError:
         return None
-    return values if values.size and np.isfinite(values).all() else None
+    return values.reshape(len(rows), len(names)) if np.isfinite(values).all() else None
+
+
+def _listed(row: object, names: Sequence[str]) -> list[Any] | None:
+    """Return the values of a row that has all of the columns and no other; None where it does not."""
+    if type(row) is list:
+        return row if len(row) == len(names) else None
+    if type(row) is dict and len(row) == len(names):
+        return [row.get(name) for name in names]  # None, for a column that is not there, is no number
+    return None
 
 
 def _row_number(problem: Problem) -> int:

@@ -78,7 +78,7 @@ def _read(loaded: LoadedModel, rows: list[list[Any]]) -> list[list[Any]]:
     place = f"{HERE}.preprocessing.features"
     while rows:
         try:
-            shape = loaded.features.transform(loaded.features.read_rows(rows)).shape[1:]
+            shape = loaded.features.of_rows(rows).shape[1:]
         except InvalidRows as error:
             rows = without(rows, error)
             continue

@@ -1,17 +1,32 @@
 """How many predict requests may be in the house at once, and how many bytes of them: more are turned away at once."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from service.errors import Overloaded
 
 
 class Place:
-    """The place of one request, which takes more room as its body arrives."""
+    """The place of one request until it has been answered, which takes more room as its body arrives."""
 
     def __init__(self, house: "Admission") -> None:
         self._house = house
         self.held = 0
+
+    def __enter__(self) -> Self:
+        """Let the request in.
+
+        Raises:
+            Overloaded: As many requests as are let in have not been answered yet.
+        """
+        house = self._house
+        if house.requests >= house.most_requests:
+            raise Overloaded(f"{house.requests:,} predictions are in progress; no more are let in.")
+        house.requests += 1
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._house.requests -= 1
+        self._house.held -= self.held
 
     def grow(self, count: int) -> None:
         """Take `count` bytes more.
@@ -35,19 +50,6 @@ class Admission:
         self.most_requests, self.most_bytes = most_requests, most_bytes
         self.requests = self.held = 0
 
-    @contextmanager
-    def place(self) -> Iterator[Place]:
-        """Give a request its place until it has been answered.
-
-        Raises:
-            Overloaded: As many requests as are let in have not been answered yet.
-        """
-        if self.requests >= self.most_requests:
-            raise Overloaded(f"{self.requests:,} predictions are in progress; no more are let in.")
-        self.requests += 1
-        place = Place(self)
-        try:
-            yield place
-        finally:
-            self.requests -= 1
-            self.held -= place.held
+    def place(self) -> Place:
+        """Return a place for one request, to be entered."""
+        return Place(self)

@@ -1,8 +1,9 @@
 """Micro-batching: requests that come while a model is busy wait together, and then run together.
 
-Each model has a line. Whoever finds it idle is run at once, alone; whoever comes meanwhile stands in line, and the
-whole line, up to `predict_batch_rows` rows, is the next batch. Batches of one model follow each other, those of
-several models run side by side. What takes long (`is_light` says what) leaves the line for threads of its own.
+Each model has a line. Whoever finds it idle is run at once, with those whose bytes have arrived by then; whoever comes
+meanwhile stands in line, and the whole line, up to `predict_batch_rows` rows, is the next batch. Batches of one model
+follow each other, those of several models run side by side. What takes long (`is_light` says what) leaves the line for
+threads of its own.
 
 Batches run in threads, but for those that take less than handing them to a thread and back costs: of a model in memory
 whose batches, as large as this one, have lately taken `QUICK_SECONDS` at most (`quickness.py`). They run on the event
@@ -30,6 +31,8 @@ LONG_BODY = 256 * 1024
 """Bytes from which a body is not even read in line."""
 SHORT_BODY = 16 * 1024
 """Bytes up to which a body may be read on the event loop."""
+GATHER_SECONDS = 0.002
+"""How long a request stands in line at most while the event loop reads others that have arrived as well."""
 
 
 class Batcher:
@@ -75,8 +78,18 @@ class Batcher:
         if self._settings.predict_wait_seconds:
             self._light.submit(self._turns, reference)
         else:
-            # Who comes in the same turn of the loop is in line by then.
-            asked.loop.call_soon(self._turn_here, reference, asked.loop)
+            asked.loop.call_soon(self._gather, reference, asked.loop, 0)
+
+    def _gather(self, reference: str, loop: asyncio.AbstractEventLoop, before: int) -> None:
+        """Answer a line as soon as a turn of the loop, which reads whatever has arrived, has made it no longer."""
+        with self._lock:
+            line = self._lines[reference]
+            grows = before < len(line) < self._settings.predict_batch_rows
+            since = line[0].at
+        if grows and time.monotonic() < since + GATHER_SECONDS:
+            loop.call_soon(self._gather, reference, loop, len(line))
+        else:
+            self._turn_here(reference, loop)
 
     def _turn_here(self, reference: str, loop: asyncio.AbstractEventLoop) -> None:
         """Answer one batch of a line on the event loop, if that takes no time; else leave the line to a thread."""
@@ -91,7 +104,7 @@ class Batcher:
             return
         settle(self._answer(loaded, batch, requests))
         if self._left(reference):
-            loop.call_soon(self._turn_here, reference, loop)
+            loop.call_soon(self._gather, reference, loop, 0)
 
     def _go_on(self, reference: str, loaded: LoadedModel, batch: list[Asked], requests: list[PredictRequest]) -> None:
         """Answer a batch that was read, and then the rest of the line."""
@@ -169,10 +182,11 @@ class Batcher:
         batch: list[Asked] = []
         requests: list[PredictRequest] = []
         room = self._settings.predict_batch_rows
+        line = self._lines[reference]  # nobody else takes from it, and who comes stands behind those
         for _ in range(most):
             if room <= 0:
                 break
-            (asked,) = self._take(reference, 1)
+            asked = line.popleft()
             try:
                 request = asked.question.read(loaded)
             except Exception as error:

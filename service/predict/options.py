@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.blocks.base import Strict
@@ -71,6 +71,9 @@ Doubt = Literal[
 
 class Sampling(Strict):
     """How to ask a network how sure it is."""
+
+    # Defaults are sound, and to look at them anew took most of the time of reading a request.
+    model_config = ConfigDict(validate_default=False)
 
     mc_samples: Annotated[int, Field(ge=0, le=MOST_SAMPLES, examples=[50])] = DEFAULT_SAMPLES
     """Thinned networks that every row is run through, of an ensemble for each member; 0: the whole network, without

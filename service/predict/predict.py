@@ -35,7 +35,7 @@ def predict(loaded: LoadedModel, request: PredictRequest, settings: Settings) ->
     plan, abstention = planned(loaded, request)
     _check_limits(request, plan, settings)
     use_threads(settings.predict_threads)
-    x = torch.from_numpy(loaded.features.transform(loaded.features.read_rows(request.rows)))
+    x = torch.from_numpy(loaded.features.of_rows(request.rows))
     check_tokens(loaded, x)
     predictions = answered(loaded, x, plan, request, settings.predict_tile_bytes)
     if abstention:

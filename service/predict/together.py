@@ -17,8 +17,6 @@ LIGHT_TILES = 16
 
 OPTIONS = [name for name in PredictRequest.model_fields if name != "rows"]
 """In what requests must agree to be run as one."""
-SHARED = [name for name in PredictAnswer.model_fields if name != "predictions"]
-"""What the answers of requests that ran as one have in common."""
 
 Outcome = PredictAnswer | TrainyardError
 """What becomes of a request."""
@@ -71,10 +69,9 @@ def _as_one(loaded: LoadedModel, requests: Sequence[PredictRequest], settings: S
     except TrainyardError:
         # Bad rows of one are no matter of the others, and limits are for every request by itself.
         return [_alone(loaded, request, settings) for request in requests]
-    rest = {name: getattr(whole, name) for name in SHARED}
     ends = list(accumulate(len(request.rows) for request in requests))
     return [
-        PredictAnswer.model_construct(predictions=whole.predictions[start:end], **rest)
+        whole.model_copy(update={"predictions": whole.predictions[start:end]})
         for start, end in zip([0, *ends], ends, strict=False)
     ]
 

@@ -5,7 +5,8 @@ Shape letters: T samples, R rows, K classes or labels, C target columns, O outpu
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -46,7 +47,7 @@ class Calibration:
     before: Mapping[str, Any] = field(default_factory=dict)
     after: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def temperatures(self) -> Tensor | None:
         """The temperature as a tensor, [1] or [labels]."""
         return _tensor(self.temperature)
@@ -178,7 +179,7 @@ def _doubts(found: ClassUncertainty | ValueUncertainty) -> dict[str, Scores]:
 
 def _judged(found: Calibration, quality: list[ClassQuality] | list[ValueQuality]) -> Calibration:
     before, after = ({name: _number(value) for name, value in judge.values().items()} for judge in quality)
-    return Calibration(**{**found.__dict__, "before": before, "after": after})
+    return replace(found, before=before, after=after)
 
 
 def _number(value: Any) -> Any:

@@ -42,9 +42,19 @@ class SampleNoise(Noise):
 
     def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
         """Return `keep_mask` of these bits, made for the samples and not for every row of each."""
-        inner = shape[1:]
+        return self._for_rows(self._of_samples(key, shape[1:], rate), shape)
+
+    def thinned(self, x: Tensor, key: int, rate: float) -> Tensor:
+        """Return `x`, [count * rows, ...], with the mask of each sample laid on all rows of it."""
+        mask = self._of_samples(key, tuple(x.shape[1:]), rate).to(x.dtype)
+        if x.shape[0] == self.count:
+            return x * mask
+        return (x.view(self.count, -1, *x.shape[1:]) * mask.unsqueeze(1)).flatten(0, 1)
+
+    def _of_samples(self, key: int, inner: tuple[int, ...], rate: float) -> Tensor:
+        """Return the mask of each sample, [count, ...]."""
         mask = _kept_mask if self.count * prod(inner) <= KEPT_VALUES else _mask
-        return self._for_rows(mask(rate, self.seed, key, self.first, self.count, inner, self.device), shape)
+        return mask(rate, self.seed, key, self.first, self.count, inner, self.device)
 
     def _for_rows(self, drawn: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return for all rows, [count * rows, ...], what holds for the samples, [count, ...]."""
@@ -91,6 +101,10 @@ class ThreadNoise(threading.local, Noise):
     def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
         """Return what the noise of this thread gives."""
         return self._own.mask(key, shape, rate)
+
+    def thinned(self, x: Tensor, key: int, rate: float) -> Tensor:
+        """Return what the noise of this thread gives."""
+        return self._own.thinned(x, key, rate)
 
     @property
     def _own(self) -> Noise:

@@ -12,6 +12,7 @@ Need in Bayesian Deep Learning for Computer Vision?", eq. 9.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -134,8 +135,8 @@ class ClassSamples:
     def votes(self, p: Tensor) -> Tensor:
         """Return how many samples find each class the likeliest, [S, R, K] to [R, K]."""
         # As the label is chosen: NumPy's argmax is the first of equals, torch's any of them.
-        chosen = torch.from_numpy(p.numpy().argmax(-1)).T
-        return torch.zeros_like(p[0]).scatter_add_(1, chosen, torch.ones(chosen.shape, dtype=p.dtype))
+        chosen = p.numpy().argmax(-1) + np.arange(p.shape[1]) * p.shape[2]
+        return torch.from_numpy(np.bincount(chosen.ravel(), minlength=p[0].numel())).view_as(p[0]).double()
 
     def dissent(self, shares: Tensor) -> Tensor:
         """Return the share of samples that do not say what most do, from the shares of each class, [R, K] to [R]."""

@@ -1,5 +1,6 @@
 """Preprocessing steps: what they compute, what they learn it from, what they refuse."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -273,3 +274,21 @@ def test_one_hot_refuses_missing_values_tensors_and_too_many_values() -> None:
     assert ["impute" in messages[0], "tensors" in messages[1], "1,000" in messages[2]] == [True] * 3
     facts["many"] = Fact("category", counts=None)
     assert len(made.check(facts)) == 3
+
+
+@pytest.mark.parametrize("type", ["standardize", "min_max", "channel_mean", "impute"])
+@pytest.mark.parametrize("columns", [None, ["b"]])
+def test_in_one_piece_numbers_become_the_same_to_the_bit(type: str, columns: list[str] | None) -> None:
+    values = RANDOM.normal(size=(50, 3)) * [1.0, 30.0, 1e-3]
+    frame = {name: number(*column) for name, column in zip("abc", values.T, strict=True)}
+    made = step(type, columns=columns)
+    result, state = fitted(made, frame)
+    in_block = made.in_block(list(frame), state)
+    assert in_block is not None
+    assert in_block(values).tobytes() == np.stack([column.values for column in result.values()], axis=1).tobytes()
+
+
+def test_indicators_are_not_made_in_one_piece() -> None:
+    frame = {"a": number(1.0, math.nan)}
+    made = step("impute", indicator=True)
+    assert made.in_block(["a"], fitted(made, frame)[1]) is None

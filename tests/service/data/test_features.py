@@ -1,10 +1,14 @@
 """Features: raw columns to tensors, the same for a data set, a request and a model that was stored."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.data.features import Features
 from service.data.frame import Column, Frame, take
@@ -56,6 +60,41 @@ def test_a_row_of_a_request_gives_the_bits_of_the_row_of_the_file(
     assert np.array_equal(features.transform(features.read_rows(rows)), x[:10])
     objects = [dict(zip(names, row, strict=True)) for row in rows]
     assert np.array_equal(features.transform(features.read_rows(objects[3:4])), x[3:4])
+    for asked in (rows, objects, [rows[0], *objects[1:]], [dict(reversed(row.items())) for row in objects]):
+        made = features.of_rows(asked)
+        assert (made.dtype, made.flags.c_contiguous, made.tobytes()) == (np.float32, True, x[:10].tobytes())
+
+
+CELLS = st.one_of(
+    st.integers(-3, 3), st.floats(-1e300, 1e300), st.sampled_from([-0.0, 1e39, 5e-324, 2**53 + 1, 10**400, math.nan]),
+    st.sampled_from([math.inf, True, None, "1", [1.0], {}]),
+)  # fmt: skip
+STEPS = st.lists(st.sampled_from(["impute", "standardize", "min_max", "channel_mean", "pca_whitening"]), max_size=3)
+
+
+@given(data=st.data(), steps=STEPS)
+def test_rows_in_one_piece_are_what_they_are_column_by_column(data: st.DataObject, steps: list[str]) -> None:
+    """Whatever the rows hold: the same bits, or the same problems."""
+    names = ["a", "b", "c"]
+    table = Frame({name: Column("number", np.array([1.0, 2.5, -4.0]) * (i + 1)) for i, name in enumerate(names)})
+    columns = [ColumnProfile(name="a", type="integer"), *(ColumnProfile(name=name, type="number") for name in "bc")]
+    columns.append(ColumnProfile(name="y", type="integer"))
+    spec = spec_of(target="y", preprocessing=steps).data
+    features = Features.fit(spec, columns, [table])
+    row = st.lists(CELLS, min_size=3, max_size=3)
+    odd = st.one_of(st.lists(CELLS, max_size=4), st.dictionaries(st.sampled_from("abcd"), CELLS), st.none())
+    finite = st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3)
+    objects = st.one_of(finite, row).map(lambda cells: dict(zip(names, cells, strict=True)))
+    rows = data.draw(st.lists(st.one_of(finite, finite, objects, row, odd), max_size=3))
+    assert _outcome(lambda: features.of_rows(rows)) == _outcome(lambda: features.transform(features.read_rows(rows)))
+
+
+def _outcome(read: Callable[[], Any]) -> Any:
+    try:
+        made = read()
+    except InvalidRows as error:
+        return repr(error.problems)
+    return made.shape, made.dtype, made.tobytes()
 
 
 def test_missing_values_and_categories_end_to_end(upload: Uploader) -> None:

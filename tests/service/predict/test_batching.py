@@ -325,6 +325,38 @@ def test_quick_batches_are_answered_on_the_event_loop_and_others_by_threads(sqli
         assert_the_same(answer, first)
 
 
+@pytest.mark.parametrize(("rows", "seconds", "expected"), [(256, 20.0, [5, 1]), (3, 20.0, [3, 2, 1]), (256, 0, None)])
+def test_who_arrives_turn_by_turn_of_the_loop_is_answered_together_with_the_first(
+    sqlite_store: Store, wine: Any, sizes: list[int], monkeypatch: pytest.MonkeyPatch,
+    rows: int, seconds: float, expected: list[int] | None,
+) -> None:  # fmt: skip
+    """Five come one turn after the other, and a sixth two turns later; at most `seconds` the first stands in line."""
+    monkeypatch.setattr(batching, "GATHER_SECONDS", seconds)
+    model = wine.insert(sqlite_store)
+    request = PredictRequest(rows=rows_of(1), mc_samples=10)
+
+    async def run(house: Batcher) -> None:
+        while not house._quickness.is_quick(house._models.find(model), [request] * 5):
+            await asyncio.gather(*(house.ask(model, Ask(request), 1) for _ in range(3)))
+        while house._lines:
+            await asyncio.sleep(0)
+        sizes.clear()
+        tasks = []
+        for pause in (0, 0, 0, 0, 2, 0):
+            tasks.append(asyncio.create_task(house.ask(model, Ask(request), 1)))
+            for _ in range(1 + pause):
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    with batcher(sqlite_store, predict_batch_rows=rows) as house:
+        asyncio.run(run(house))
+    assert sum(sizes) == 6
+    if expected is None:
+        assert sizes[0] < 5, "who came first was not made to wait for all of them"
+    else:
+        assert sizes == expected
+
+
 def test_the_event_loop_asks_no_database(sqlite_store: Store, wine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who wants to know whether the model is still there, or where an alias leads, does so in a thread."""
     monkeypatch.setattr("service.predict.cache.TRUSTED_SECONDS", -1.0)

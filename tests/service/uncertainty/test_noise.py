@@ -44,6 +44,17 @@ def test_one_sample_broadcasts_over_its_rows() -> None:
     assert torch.equal(bits, draw(4, 1, 17))
 
 
+@pytest.mark.parametrize("inner", [(17,), (3, 5, 4), (KEPT_VALUES + 3,)], ids=str)
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (1, 6), (4, 1), (4, 6)])
+def test_values_are_thinned_as_by_the_mask_of_their_shape(inner: tuple[int, ...], count: int, rows: int) -> None:
+    noise, x = SampleNoise(7, 2, count, CPU), torch.randn(count * rows, *inner)
+    thinned = noise.thinned(x, 1, 0.3)
+    assert thinned.shape == x.shape
+    assert torch.equal(thinned, x * noise.mask(1, tuple(x.shape), 0.3))
+    images = x if x.ndim < 4 else x.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(noise.thinned(images, 1, 0.3), thinned)
+
+
 def test_seeds_layers_and_samples_differ() -> None:
     drawn = [draw(0, 2, 64, seed=seed, key=key) for seed in (0, 1, 2**63 - 1) for key in (0, 1)]
     flat = [sample for pair in drawn for sample in pair]
