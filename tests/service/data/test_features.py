@@ -72,6 +72,15 @@ CELLS = st.one_of(
 STEPS = st.lists(st.sampled_from(["impute", "standardize", "min_max", "channel_mean", "pca_whitening"]), max_size=3)
 
 
+def test_what_a_step_makes_too_large_is_refused_by_name() -> None:
+    names = ["a", "b", "c"]
+    table = Frame({name: Column("number", np.array([1.0, 2.5, -4.0]) * (i + 1)) for i, name in enumerate(names)})
+    columns = [*(ColumnProfile(name=name, type="number") for name in names), ColumnProfile(name="y", type="integer")]
+    features = Features.fit(spec_of(target="y", preprocessing=["pca_whitening"]).data, columns, [table])
+    with pytest.raises(InvalidRows, match=r"rows\[0\]"):
+        features.of_rows([[0, 0, 2.01477729456906e37]])
+
+
 @given(data=st.data(), steps=STEPS)
 def test_rows_in_one_piece_are_what_they_are_column_by_column(data: st.DataObject, steps: list[str]) -> None:
     """Whatever the rows hold: the same bits, or the same problems."""
