@@ -13,8 +13,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Tests that run at once; each such process has a Redis and a PostgreSQL of its own.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-# Settings of a running installation must not reach the demo or the tests.
-CLEAN_ENV := env $(foreach name,$(shell env | sed -n 's/^\(TRAINYARD_[A-Z_]*\)=.*/\1/p'),-u $(name))
+# Settings of a running installation must not reach the demo or the tests; and what these compile is kept, since they
+# start dozens of processes that would each do so again.
+CLEAN_ENV := env -u PYTHONDONTWRITEBYTECODE $(foreach name,$(shell env | sed -n 's/^\(TRAINYARD_[A-Z_]*\)=.*/\1/p'),-u $(name))
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile

@@ -35,7 +35,7 @@ from tests.support.databases import FreshDatabases, postgres_database
 
 DATABASES = ("sqlite", "postgresql")
 # What fails once fails each time, and for everybody; --hypothesis-profile=default draws other examples.
-settings.register_profile("same", derandomize=True)
+settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 MEMORY, ROOM = Path("/dev/shm"), 8 << 30
 """Linux's files in memory, and the bytes that must be free there, so that tests write theirs to it."""

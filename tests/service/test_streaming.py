@@ -29,6 +29,9 @@ def answering(*pieces: bytes) -> Iterator[str]:
                 connection.recv(1 << 16)
                 for piece in pieces:
                     connection.sendall(piece)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):  # to close with something unread would take the answer back
+                    pass
 
         thread = threading.Thread(target=answer)
         thread.start()

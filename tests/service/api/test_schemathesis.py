@@ -105,13 +105,13 @@ def run(api: Any, config: str, folder: Path, *options: str) -> None:
 
 
 def test_single_requests(sqlite_api: Any, ids: tuple[str, ...], tmp_path: Path) -> None:
-    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "8")
+    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "5")
     # Layers hold layers: many random specifications outgrow what Hypothesis draws, and are dropped; drawing takes long.
     run(sqlite_api, CONFIG + IDS % ids, tmp_path, *phases, "--suppress-health-check", "filter_too_much,too_slow")
 
 
 def test_chains_of_requests(sqlite_api: Any, tmp_path: Path) -> None:
-    run(sqlite_api, CHAINS + CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "20")
+    run(sqlite_api, CHAINS + CONFIG, tmp_path, "--phases", "stateful", "--max-examples", "12")
 
 
 def test_any_part_of_a_specification_is_taken_or_refused(sqlite_api: Any, iris_csv: bytes) -> None:
