@@ -71,7 +71,7 @@ class Case:
 
 CASES = (
     Case("MLP 64-128-128-10, dropout 0.2", MLP, (64,), 1, 100),
-    Case("MLP 64-128-128-10, dropout 0.2", MLP, (64,), 32, 100),
+    Case("MLP 64-128-128-10, dropout 0.2", MLP, (64,), 256, 100),
     Case("MLP 64-128-128-10, dropout 0.2", MLP, (64,), 1000, 100),
     Case("MLP 64-1024-1024-128-10, dropout at the end", LATE, (64,), 1, 100),
     Case("CNN 28x28, two convolutions, three dropouts", CNN, (1, 28, 28), 1, 50),
