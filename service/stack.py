@@ -193,8 +193,10 @@ def _socket_path(home: Path) -> Iterator[Path]:
 
 @contextmanager
 def _published(file: Path, url: str) -> Iterator[None]:
-    """Let client commands with the same home find the server."""
-    file.write_text(url + "\n")
+    """Let client commands with the same home find the server; whoever finds the file finds all of it."""
+    whole = file.with_suffix(".new")
+    whole.write_text(url + "\n")
+    whole.replace(file)
     try:
         yield
     finally:
