@@ -40,7 +40,7 @@ def keep_mask(bits: Tensor, rate: float) -> Tensor:
     """Return a float32 mask of `bits`' shape: 0 with probability `rate`, else 1 / (1 - rate)."""
     # Compared straight into float32: one pass over memory less than a mask of booleans that is then converted.
     mask = torch.empty(bits.shape, dtype=torch.float32, device=bits.device)
-    return torch.ge(bits, _threshold(rate) - STEPS // 2, out=mask).mul_(keep_scale(rate))
+    return torch.ge(bits, least_kept(rate), out=mask).mul_(keep_scale(rate))
 
 
 def keep_scale(rate: float) -> float:
@@ -51,10 +51,15 @@ def keep_scale(rate: float) -> float:
 def keep_masks(bits: Tensor, rates: Sequence[float]) -> Tensor:
     """Return `keep_mask` of [K, ...] where each of the K has a rate of its own."""
     shape = (-1, *[1] * (bits.ndim - 1))
-    least = [_threshold(rate) - STEPS // 2 for rate in rates]
+    least = [least_kept(rate) for rate in rates]
     mask = torch.empty(bits.shape, dtype=torch.float32, device=bits.device)
     torch.ge(bits, torch.tensor(least, dtype=torch.int16, device=bits.device).view(shape), out=mask)
     return mask.mul_(torch.tensor([keep_scale(rate) for rate in rates], device=bits.device).view(shape))
+
+
+def least_kept(rate: float) -> int:
+    """Return the smallest of the int16 values that keep a unit."""
+    return _threshold(rate) - STEPS // 2
 
 
 def _threshold(rate: float) -> int:

@@ -3,11 +3,13 @@
 import threading
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from service.blocks.noise import keep_mask
+from service.randomness import derive
 from service.uncertainty.noise import KEPT_VALUES, SampleNoise, ThreadNoise
 
 CPU = torch.device("cpu")
@@ -94,6 +96,21 @@ def test_layers_seeds_units_and_samples_are_independent() -> None:
     halves = correlation(mask[:1000], mask[1000:])
     assert max(map(abs, neighbours)) < limit
     assert abs(halves) < 5 / 50_000**0.5
+
+
+@pytest.mark.parametrize("first", [0, 61])
+def test_bits_are_those_of_a_philox_of_their_own_whatever_was_drawn_before(first: int) -> None:
+    draw(5, 3, 7, seed=1)
+    philox = np.random.Philox(key=derive(7, "predict", 2), counter=first * 3)
+    bits = philox.random_raw(4 * 3 * 4).view(np.int16).reshape(4, 48)[:, :33]
+    assert np.array_equal(draw(first, 4, 33, key=2).numpy(), bits)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9999, 1 - 1e-9])
+def test_a_mask_is_what_keep_mask_makes_of_the_bits(rate: float) -> None:
+    mask = SampleNoise(7, 3, 50, CPU).mask(1, (50, 2, 33), rate)
+    assert mask.dtype == torch.float32
+    assert torch.equal(mask, keep_mask(draw(3, 50, 2, 33, key=1), rate))
 
 
 def test_bits_are_uniform() -> None:
