@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from service.blocks.base import Shape
 from service.blocks.initializers import Initializer
-from service.blocks.layers import Layer, Starts
+from service.blocks.layers import Activated, Layer, Starts
 from service.blocks.noise import StochasticModule, number_stochastic
 from service.blocks.regularizers import Constraint, Regularizer
 from service.network.activity import ActivityPenalties, ActivityRule
@@ -114,7 +114,7 @@ class Network(nn.Module):
         tops = list(layers.items())
         self.stochastic_layers = [name for name, module in tops if _is_stochastic(module)]
         first = next((i for i, (_, module) in enumerate(tops) if _is_stochastic(module)), len(tops))
-        self._before, self._behind = [m for _, m in tops[:first]], [m for _, m in tops[first:]]
+        self._before, self._behind = ([p for _, m in part for p in _pieces(m)] for part in (tops[:first], tops[first:]))
         norms = {name: m for name, m in self.named_modules() if isinstance(m, _BatchNorm)}
         self._norms = list(norms.values())
         self.has_batch_norm = any(self.learning[f"{name}.weight"].since is not None for name in norms)
@@ -185,6 +185,15 @@ class Network(nn.Module):
                 module.reset_parameters()
         for index, rule in enumerate(self.rules):
             rule.fill(self.get_parameter(rule.parameter).data, generator(seed, "init", index))
+
+
+def _pieces(module: nn.Module) -> list[nn.Module]:
+    """Return the modules that a layer runs one after the other, those left out that do nothing."""
+    if isinstance(module, Activated):
+        # Nobody else holds what a kernel gives.
+        inplace = isinstance(module.activation, nn.ReLU)
+        return [module.kernel, *([nn.ReLU(inplace=True)] if inplace else _pieces(module.activation))]
+    return [] if isinstance(module, nn.Identity) else [module]
 
 
 def _is_stochastic(module: nn.Module) -> bool:

@@ -101,8 +101,7 @@ class MonteCarlo:
     def samples(self, x: Tensor, samples: int, seed: int, tile_bytes: int) -> Tensor:
         """Return the outputs of T thinned networks on every row, [T, R, K]."""
         with torch.inference_mode():
-            parts = [torch.cat(list(self.draws(chunk, samples, seed))) for chunk in self.chunks(x, tile_bytes)]
-            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            return _joined([_joined([*self.draws(chunk, samples, seed)]) for chunk in self.chunks(x, tile_bytes)], 1)
 
     def _draw(self, hidden: Tensor, first: int, count: int, seed: int) -> Tensor:
         rows = hidden.shape[0]
@@ -113,6 +112,10 @@ class MonteCarlo:
             return outputs.view(count, rows, *outputs.shape[1:])
         finally:
             self._noise.current = None
+
+
+def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _twin(network: Network) -> Network:

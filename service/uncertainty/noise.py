@@ -1,13 +1,16 @@
 """The noise of Monte-Carlo prediction: a sample is one thinned network, the same for every row.
 
 The mask of sample t depends on the seed, the layer and t, and on nothing else: not on how many samples
-are asked for, not on the rows that share the request, not on how the work is cut into tiles. Philox gives
-that for nothing: its numbers are a function of a key (seed and layer) and a counter (where the sample is).
+are asked for, not on the rows that share the request, not on how the work is cut into tiles. A congruential
+generator gives that for next to nothing: seed and layer are its state, and it leaps to where a sample begins.
 
-Reference: Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3".
+Reference: O'Neill 2014, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random
+Number Generation", section 4.3.1 (leaps); the output function is DXSM, as in NumPy.
 """
 
+import itertools
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
 
@@ -19,16 +22,15 @@ from torch import Tensor
 from service.blocks.noise import Noise, keep_mask, keep_scale, least_kept
 from service.randomness import derive
 
-COUNT_WORDS = 4
-"""64-bit words that Philox makes of one count."""
-COUNT_VALUES = COUNT_WORDS * 4
-NOTHING = np.zeros(COUNT_WORDS, np.uint64)
-"""What is left over of the count before."""
+WORD_VALUES = 4
+"""Values of a 64-bit word."""
 KEPT_VALUES = 65_536
 KEPT_DRAWS = 256
 """At two bytes a value, at most 32 MiB are kept."""
 KEPT_MASKS = 128
 """At four bytes a value, at most 32 MiB are kept."""
+SEEDS_SEEN = 256
+"""Seeds of late, of which the next draws are kept."""
 
 
 class SampleNoise(Noise):
@@ -36,11 +38,13 @@ class SampleNoise(Noise):
 
     def __init__(self, seed: int, first: int, count: int, device: torch.device) -> None:
         self.seed, self.first, self.count, self.device = seed, first, count, device
+        # To keep what nobody asks for again takes longer than to draw it.
+        self._again = next(_times_seen(seed)) > 0
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         """Return the bits of layer `key`, [count * rows, ...]; [1, ...] to broadcast when the batch is one sample."""
         inner = shape[1:]
-        draw = _kept if self.count * prod(inner) <= KEPT_VALUES else _draw
+        draw = _kept if self._keeps(inner) else _draw
         return self._for_rows(draw(self.seed, key, self.first, self.count, inner, self.device), shape)
 
     def mask(self, key: int, shape: tuple[int, ...], rate: float) -> Tensor:
@@ -56,8 +60,11 @@ class SampleNoise(Noise):
 
     def _of_samples(self, key: int, inner: tuple[int, ...], rate: float) -> Tensor:
         """Return the mask of each sample, [count, ...]."""
-        mask = _kept_mask if self.count * prod(inner) <= KEPT_VALUES else _mask
+        mask = _kept_mask if self._keeps(inner) else _mask
         return mask(rate, self.seed, key, self.first, self.count, inner, self.device)
+
+    def _keeps(self, inner: tuple[int, ...]) -> bool:
+        return self._again and self.count * prod(inner) <= KEPT_VALUES
 
     def _for_rows(self, drawn: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return for all rows, [count * rows, ...], what holds for the samples, [count, ...]."""
@@ -67,40 +74,46 @@ class SampleNoise(Noise):
         return drawn.unsqueeze(1).expand(self.count, rows, *shape[1:]).reshape(shape)
 
 
+@lru_cache(SEEDS_SEEN)
+def _times_seen(seed: int) -> Iterator[int]:
+    return itertools.count()
+
+
 class _Source(threading.local):
-    """A Philox of every thread, put where its numbers are wanted: to make one costs more than what it then draws."""
+    """A generator of every thread, put where its numbers are wanted: to make one takes longer than to draw."""
 
     def __init__(self) -> None:
-        self.philox = np.random.Philox(0)
-        self.key, self.counter = np.zeros(2, np.uint64), np.zeros(4, np.uint64)
+        self.generator = np.random.PCG64DXSM(0)
 
-    def words(self, key: int, first: int, counts: int) -> NDArray[np.uint64]:
-        """Return the words of `counts` counts from number `first` on, those of `Philox(key=key, counter=first)`."""
-        self.key[0], self.counter[0] = key, first
-        self.philox.state = {
-            "bit_generator": "Philox",
-            "state": {"counter": self.counter, "key": self.key},
-            "buffer": NOTHING,
-            "buffer_pos": COUNT_WORDS,
+    def words(self, key: int, first: int, count: int) -> NDArray[np.uint64]:
+        """Return words number `first` to `first + count` of the sequence of a key of 63 bits."""
+        self.generator.state = {
+            "bit_generator": "PCG64DXSM",
+            "state": {"state": key << 64 | key, "inc": key << 1 | 1},
             "has_uint32": 0,
             "uinteger": 0,
         }
-        return self.philox.random_raw(counts * COUNT_WORDS)
+        if first:
+            self.generator.advance(first)
+        return self.generator.random_raw(count)
 
 
 _source = _Source()
 
 
 def _values(seed: int, key: int, first: int, count: int, shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """Return the values of samples of `shape`, one behind the other."""
     # NumPy promises this stream from version to version, and a GPU gets the samples that a processor has.
     values = prod(shape)
-    counts = -(-values // COUNT_VALUES)
-    words = _source.words(derive(seed, "predict", key), first * counts, count * counts)
-    return words.view(np.int16).reshape(count, counts * COUNT_VALUES)[:, :values].reshape(count, *shape)
+    words = -(-values // WORD_VALUES)
+    drawn = _source.words(derive(seed, "predict", key), first * words, count * words).view(np.int16)
+    if values == words * WORD_VALUES:
+        return drawn
+    return drawn.reshape(count, -1)[:, :values].ravel()
 
 
 def _draw(seed: int, key: int, first: int, count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.from_numpy(_values(seed, key, first, count, shape)).to(device)
+    return torch.from_numpy(_values(seed, key, first, count, shape)).view(count, *shape).to(device)
 
 
 # Callers leave the seed at its default more often than not, and every chunk of rows needs the same masks.
@@ -111,11 +124,17 @@ _kept = lru_cache(KEPT_DRAWS)(_draw)
 def _mask(
     rate: float, seed: int, key: int, first: int, count: int, shape: tuple[int, ...], device: torch.device
 ) -> Tensor:
-    values = _values(seed, key, first, count, shape)
     if device.type != "cpu":
-        return keep_mask(torch.from_numpy(values).to(device), rate)
-    # `keep_mask` again: for masks that are drawn for one request, NumPy's way takes half the time.
-    return torch.from_numpy(np.multiply(values >= np.int16(least_kept(rate)), np.float32(keep_scale(rate))))
+        return keep_mask(_draw(seed, key, first, count, shape, device), rate)
+    # `keep_mask` again: of masks that are drawn for one request NumPy's way takes half the time.
+    least, scale = _kept_from(rate)
+    kept = _values(seed, key, first, count, shape) >= least
+    return torch.from_numpy(np.multiply(kept, scale)).view(count, *shape)
+
+
+@lru_cache
+def _kept_from(rate: float) -> tuple[np.int16, np.float32]:
+    return np.int16(least_kept(rate)), np.float32(keep_scale(rate))
 
 
 # As of bits: whoever gets a mask multiplies with it and leaves it as it is.

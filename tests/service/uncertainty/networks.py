@@ -81,9 +81,10 @@ class ExplicitNoise(Noise):
 
     def bits(self, key: int, shape: tuple[int, ...]) -> Tensor:
         values = torch.Size(shape[1:]).numel()
-        counts = math.ceil(values / 16)
-        source = np.random.Philox(key=derive(self.seed, "predict", key))
-        words = source.random_raw((self.sample + 1) * counts * 4)[-counts * 4 :]
+        count = math.ceil(values / 4)
+        key, source = derive(self.seed, "predict", key), np.random.PCG64DXSM(0)
+        source.state = {**source.state, "state": {"state": key << 64 | key, "inc": key << 1 | 1}}
+        words = source.random_raw((self.sample + 1) * count)[-count:]
         return torch.from_numpy(words.view(np.int16)[:values].reshape(shape[1:])).expand(shape)
 
 

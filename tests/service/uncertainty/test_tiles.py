@@ -1,11 +1,13 @@
 """How the work of a request is cut up: what runs once, what runs in tiles, and how large those are."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from service.blocks.layers import Activated
 from service.uncertainty import monte_carlo
 from service.uncertainty.monte_carlo import MonteCarlo
 from tests.service.uncertainty.networks import DENSE, MIB, NETWORKS, OUT, TOLERANCE, build, drop, rows_of
@@ -25,12 +27,18 @@ def test_tiles_only_change_the_rounding(name: str, monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(model.samples(x, 21, 5, size), whole, **TOLERANCE)
 
 
-def count_calls(model: MonteCarlo) -> Counter[str]:
-    """Count how often each layer runs, in the network and in its twin."""
-    calls: Counter[str] = Counter()
+def modules(model: MonteCarlo) -> Iterator[tuple[str, nn.Module]]:
+    """Yield a module of each layer that runs when the layer does, in the network and in its twin."""
     for network in (model.network, model._twin):
         for name, layer in network.layers.items():
-            layer.register_forward_hook(lambda module, inputs, output, name=name: calls.update([name]))
+            yield name, layer.kernel if isinstance(layer, Activated) else layer
+
+
+def count_calls(model: MonteCarlo) -> Counter[str]:
+    """Count how often each layer runs."""
+    calls: Counter[str] = Counter()
+    for name, module in modules(model):
+        module.register_forward_hook(lambda module, inputs, output, name=name: calls.update([name]))
     return calls
 
 
@@ -50,9 +58,8 @@ class LargestBatch:
 
     def __init__(self, model: MonteCarlo) -> None:
         self.rows = 0
-        for network in (model.network, model._twin):
-            for layer in network.layers.values():
-                layer.register_forward_hook(self.look)
+        for _, module in modules(model):
+            module.register_forward_hook(self.look)
 
     def look(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.rows = max(self.rows, len(inputs[0]))
