@@ -44,6 +44,11 @@ UNHURRIED = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
 """What PostgreSQL need not do here: nothing has to survive a power cut, or lives long enough to be tidied up."""
 
 
+# Read when torch is imported, here and in processes that tests start: several tests run at once, and threads that
+# wait for a share of a small product keep the processors busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_configure() -> None:
     """Let temporary files lie in memory where there is room: commits wait for a disk, and nothing here has to last."""
     if "TMPDIR" in os.environ or not MEMORY.is_dir():
