@@ -129,7 +129,6 @@ class Lease:
                 status = jobs.renew(session, self.job_id, self.attempt, self._settings.lease_seconds)
         else:
             with self._store.read() as session:
-                job = jobs.get(session, self.job_id)
-                status = job.status if job.attempt == self.attempt and job.status in jobs.OWNED else None
+                status = jobs.seen_status(session, self.job_id, self.attempt)
         if not self._stop.is_set():
             self._note(status)

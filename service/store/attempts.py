@@ -65,6 +65,11 @@ def claim(
     return None
 
 
+def seen_status(session: Session, job_id: str, attempt: int) -> str | None:
+    """Return the status of the job as it is now; None if the attempt no longer owns it."""
+    return session.scalar(select(Job.status).where(*_fence(job_id, attempt)))
+
+
 def owned_status(session: Session, job_id: str, attempt: int) -> str | None:
     """Lock the job for this transaction and return its status; None if the attempt no longer owns it."""
     return session.scalar(select(Job.status).where(*_fence(job_id, attempt)).with_for_update(key_share=True))

@@ -22,6 +22,7 @@ from service.store.attempts import (
     owned_status,
     recover,
     renew,
+    seen_status,
     succeed,
 )
 from service.store.pages import Page, page
@@ -51,6 +52,7 @@ __all__ = [
     "owned_status",
     "recover",
     "renew",
+    "seen_status",
     "succeed",
     "twin",
 ]

@@ -3,19 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, TableClause, delete, func, or_, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from service.store.metric_tables import Metric
-from service.store.upserts import upsert
+from service.store.upserts import Upsert, insert_of
 
 ALL = -1
 """Stands in the place of the number of a replica."""
-BATCH = 500
-"""Rows of one INSERT."""
 KEY = [column.name for column in Metric.__table__.primary_key]
 
 
@@ -49,11 +48,17 @@ def record(session: Session, job_id: str, points: Iterable[Point]) -> None:
         }
         for p in latest.values()
     ]  # fmt: skip
-    fresh = upsert(session, Metric)
+    if rows:
+        session.connection().execute(_upsert(session.get_bind().dialect.name), rows)
+
+
+@cache
+def _upsert(dialect: str) -> Upsert:
+    # One row, for as many as there are: written for hundreds it would be compiled anew each time, which takes longer
+    # than what training does meanwhile in small networks.
+    fresh = insert_of(dialect, cast(TableClause, Metric.__table__))
     replaced = {name: fresh.excluded[name] for name in ("epoch", "value", "low", "high")}
-    statement = fresh.on_conflict_do_update(index_elements=KEY, set_=replaced)
-    for at in range(0, len(rows), BATCH):
-        session.execute(statement.values(rows[at : at + BATCH]))
+    return fresh.on_conflict_do_update(index_elements=KEY, set_=replaced)
 
 
 def delete_after(session: Session, job_id: str, step: int) -> None:

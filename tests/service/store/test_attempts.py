@@ -159,7 +159,7 @@ def test_renewing_tells_what_is_wished(store: Store, new_run: NewJob, status: st
     with store.begin() as session:
         assert jobs.renew(session, run.id, 1, 30) == status
         assert jobs.own(session, run.id, 1)
-        assert jobs.owned_status(session, run.id, 1) == status
+        assert jobs.owned_status(session, run.id, 1) == jobs.seen_status(session, run.id, 1) == status
 
 
 def test_an_attempt_whose_lease_ran_out_goes_on_if_nobody_took_the_job(store: Store, new_run: NewJob) -> None:
@@ -173,6 +173,7 @@ def test_an_attempt_whose_lease_ran_out_goes_on_if_nobody_took_the_job(store: St
 WRITES: dict[str, Callable[[Session, str, int], object]] = {
     "own": jobs.own,
     "owned_status": jobs.owned_status,
+    "seen_status": jobs.seen_status,
     "renew": lambda session, job, attempt: jobs.renew(session, job, attempt, 30, Progress(9, 9)),
     "succeed": lambda session, job, attempt: jobs.succeed(session, job, attempt, "mdl_x", {}),
     "fail": lambda session, job, attempt: jobs.fail(session, job, attempt, "code", "Why."),
