@@ -32,8 +32,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from service.client import Client
+from service.programs import end_with
 from service.stack import temporary_stack
-from service.supervisor import end_with
 
 COLUMNS, UNITS, CLASSES, SAMPLES = 64, 128, 10, 50
 ROW = [round(0.37 * i % 2 - 1, 3) for i in range(COLUMNS)]

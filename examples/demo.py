@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.client import Client, Json
+from service.programs import StartFailed
 from service.stack import temporary_stack
-from service.supervisor import StartFailed
 
 EXAMPLES = Path(__file__).parent
 TRAINYARD = [sys.executable, "-m", "service.cli"]

@@ -12,10 +12,10 @@ from service.commands import commands, settings_of
 from service.exporting import exporting
 from service.judging import judging
 from service.predicting import predicting
+from service.programs import StartFailed
 from service.settings import Settings
 from service.stack import migrate_command, predictor_command, server_command, up, work, worker_commands
 from service.steering import steering
-from service.supervisor import StartFailed
 from service.terminal import problem_lines, say
 
 app = typer.Typer(

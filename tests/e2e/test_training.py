@@ -64,11 +64,11 @@ def test_a_worker_that_dies_is_replaced_and_its_job_goes_on(stack: Stack, client
     spec = wine(dataset, epochs=400, checkpoint_seconds=0.1)
     job = client.submit(spec).id
     assert eventually(lambda: client.job(job).progress.epoch > 0)
-    worker = stack.pids("-m worker ")[0]
+    worker = stack.pids("worker")[0]
     os.kill(worker, signal.SIGKILL)
     assert client.wait(job).status == "succeeded"
     assert client.job(job).attempt == 2
-    assert worker not in stack.pids("-m worker ")
+    assert worker not in stack.pids("worker")
     assert "worker was killed by SIGKILL; starting it again" in stack.said
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from service.supervisor import Child, Program, StartFailed, Supervisor
+from service.programs import Program, StartFailed
+from service.supervisor import Child, Supervisor
 
 WAIT_SECONDS = 20.0
 
 STACK = """
     import sys
     from pathlib import Path
-    from service.supervisor import Program, Supervisor
+    from service.programs import Program
+    from service.supervisor import Supervisor
 
     folder = Path(sys.argv[1])
     base = Program("base", [sys.executable, folder / "child.py", folder, "base"], folder / "base.log", foundation=True)

@@ -2,7 +2,7 @@
 
 import os
 
-from service.supervisor import end_with
+from service.programs import end_with
 
 if ask := end_with(os.getppid()):
     ask()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from service.supervisor import end_with
+from service.programs import end_with
 
 ROOT = Path(__file__).parents[2]
 TRAINYARD = [sys.executable, "-m", "service.cli"]
@@ -53,6 +53,13 @@ def command_of(pid: int) -> str:
     return ""
 
 
+def name_of(pid: int) -> str:
+    """What `top` calls a process; empty when it is gone."""
+    with suppress(OSError):
+        return (Path("/proc") / str(pid) / "comm").read_text().strip()
+    return ""
+
+
 class Stack:
     """One `trainyard up`, in a folder of its own and on a free port."""
 
@@ -80,16 +87,14 @@ class Stack:
         """What `up` printed."""
         return self.log.read_text()
 
-    def pids(self, command: str) -> list[int]:
-        """The processes below `up` whose command line contains a text, parents first."""
-        return sorted(pid for pid in descendants(self.process.pid) if command in command_of(pid))
+    def pids(self, name: str) -> list[int]:
+        """The processes below `up` of a name, parents first."""
+        return sorted(pid for pid in descendants(self.process.pid) if name_of(pid) == name)
 
     def worker_child(self) -> int:
         """The process that trains."""
-        parent = next(
-            pid for pid, above in parents().items() if above == self.process.pid and pid in self.pids("-m worker ")
-        )
-        return max(descendants(parent))
+        known, workers = parents(), self.pids("worker")
+        return max(pid for pid in workers if known.get(pid) in workers)
 
     def stop(self) -> None:
         """End it as a service manager does."""

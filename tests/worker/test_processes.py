@@ -21,7 +21,7 @@ from service.store.engine import Store
 from service.store.tables import Dataset, Job
 from service.webhooks.signing import new_secret
 from tests.support.receiver import receiving
-from tests.support.warm import Process, WarmProcess
+from tests.support.warm import Process, warm_process
 from tests.worker.runs import SPEC, changed, put, queue
 
 Start = Callable[..., Process]
@@ -45,7 +45,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Start]:
 
     def begin(devices: str = "auto") -> Process:
         environment = settings.environment() | {"OMP_NUM_THREADS": "1", "TRAINYARD_DEVICES": devices}
-        started.append(WarmProcess(WORKER, environment, tmp_path / "worker.log"))
+        started.append(warm_process(WORKER, environment, tmp_path / "worker.log"))
         return started[-1]
 
     yield begin
@@ -127,7 +127,7 @@ def test_every_slot_trains_a_job_that_suits_it_and_one_for_a_gpu_waits(
 
 def refused(environment: dict[str, str], log: Path) -> str:
     """Return what a worker says that does not even begin."""
-    assert WarmProcess(WORKER, environment, log).wait(timeout=PATIENCE) == 1
+    assert warm_process(WORKER, environment, log).wait(timeout=PATIENCE) == 1
     said = log.read_text()
     assert "Traceback" not in said
     return said

@@ -24,16 +24,16 @@ from service.errors import SchemaMismatch
 from service.settings import Settings
 from service.store.engine import open_store
 from tests.support.ports import free_port
-from tests.support.warm import WarmProcess
+from tests.support.warm import Process, warm_process
 
 COMMAND = [sys.executable, "-m", "uvicorn", "service.api.app:create_app", "--factory", "--log-level", "warning"]
 
 
 @contextmanager
-def process(settings: Settings) -> Iterator[tuple[WarmProcess, str]]:
+def process(settings: Settings) -> Iterator[tuple[Process, str]]:
     """Run the server as `trainyard serve` does; gives the process and its address. Its log is in its home."""
     port = free_port()
-    server = WarmProcess([*COMMAND, "--port", str(port)], settings.environment(), settings.home / "server.log")
+    server = warm_process([*COMMAND, "--port", str(port)], settings.environment(), settings.home / "server.log")
     try:
         url = f"http://127.0.0.1:{port}"
         while not answers(url):

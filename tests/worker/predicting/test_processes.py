@@ -15,7 +15,7 @@ from service.store import predictions, workers
 from service.store.engine import Store
 from service.store.prediction_tables import Prediction
 from service.store.tables import Dataset
-from tests.support.warm import WarmProcess
+from tests.support.warm import Process, warm_process
 from tests.worker.predicting.predicted import ask, found, grown, made, model_of, result
 from tests.worker.runs import put
 
@@ -34,13 +34,13 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], WarmProcess]]:
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Process]]:
     """Start a predictor; all are stopped at the end."""
-    started: list[WarmProcess] = []
+    started: list[Process] = []
 
-    def begin() -> WarmProcess:
+    def begin() -> Process:
         environment = settings.environment() | {"OMP_NUM_THREADS": "1"}
-        started.append(WarmProcess(predictor_command(), environment, tmp_path / "predictor.log"))
+        started.append(warm_process(predictor_command(), environment, tmp_path / "predictor.log"))
         return started[-1]
 
     yield begin
@@ -67,7 +67,7 @@ def under_way(row: Prediction) -> bool:
 
 
 def test_a_killed_child_and_a_stopped_parent_cost_nothing_but_time(
-    store: Store, settings: Settings, wine_csv: bytes, tmp_path: Path, start: Callable[[], WarmProcess]
+    store: Store, settings: Settings, wine_csv: bytes, tmp_path: Path, start: Callable[[], Process]
 ) -> None:
     wine = put(store, tmp_path / "wine.csv", wine_csv)
     many: Dataset = put(store, tmp_path / "many.csv", grown(wine_csv, ROWS))
