@@ -128,6 +128,11 @@ def _warm_up(**_: Any) -> None:
     torch.optim.Adam(network.parameters(), fused=True).step()
 
 
+def _load_the_rest() -> None:
+    """In the parent, for every child: what torch imports when the first optimizer is made takes more than a second."""
+    torch.optim.Adam([torch.zeros(1)])
+
+
 worker_ready.connect(_start_watching)
 worker_shutting_down.connect(_begin_to_stop)
 worker_process_init.connect(_warm_up)
@@ -147,6 +152,7 @@ def main(predicting: bool = False) -> None:
         store.dispose()
     if predicting:
         _watches.append(PredictionWatch)
+    _load_the_rest()
     queues = PREDICTIONS if predicting else ",".join(queues_for(kind_of(SLOTS[0])))
     options = ["worker", "--loglevel", SETTINGS.log_level, "--without-gossip", "--without-mingle", "--queues", queues]
     app.worker_main([*options, "--concurrency", str(len(SLOTS))])

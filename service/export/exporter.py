@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -111,9 +111,7 @@ class Exporter:
 
     def _carried_out(self, order: dict[str, Any]) -> dict[str, Any]:
         """Give an order to a process, and return its answer."""
-        process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._settings.environment()
-        )
+        process = start(self._settings.environment())
         assert process.stdin is not None and process.stdout is not None
         with self._lock:
             self._running.add(process)
@@ -148,6 +146,11 @@ class Exporter:
             raise TrainyardError("The process that exports ended without an answer; the server's log says why.")
         answer: dict[str, Any] = orjson.loads(said)
         return answer
+
+
+def start(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that takes an order on its standard input, and answers on its standard output."""
+    return subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 
 def identity(row: Model, format: str, *, dropout: bool) -> str:

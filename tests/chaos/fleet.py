@@ -192,22 +192,16 @@ class Fleet:
         """Return the types of a job's events."""
         return [event["type"] for event in self.events(job_id)]
 
-    def start(self, name: str, command: list[str]) -> Process:
-        """Start a process with the settings of this fleet; what it prints goes to the log of this name."""
-        return warm_process(command, self._environment(), self.home / f"{name}.log")
-
-    def start_cold(self, name: str, command: list[str], environment: Mapping[str, str]) -> Process:
-        """Start any program as `start` does, with variables of its own."""
-        with (self.home / f"{name}.log").open("ab") as log:
-            variables, preexec = self._environment() | dict(environment), end_with(os.getpid())
-            return subprocess.Popen(command, env=variables, stdout=log, stderr=log, preexec_fn=preexec)
-
-    def _environment(self) -> dict[str, str]:
-        return self.settings.environment() | {"OMP_NUM_THREADS": "1"}
+    def start(self, name: str, command: list[str], **settings: Any) -> Process:
+        """Start a process with the settings of this fleet, or others; what it prints goes to the log of this name."""
+        environment = self.settings.model_copy(update=settings).environment() | {"OMP_NUM_THREADS": "1"}
+        return warm_process(command, environment, self.home / f"{name}.log")
 
     def _start_redis(self) -> Process:
         self.socket.unlink(missing_ok=True)
-        process = self.start_cold("redis", redis_command(self.socket), {})
+        with (self.home / "redis.log").open("ab") as log:
+            command, preexec = redis_command(self.socket), end_with(os.getpid())
+            process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=preexec)
         wait_for_redis(self.socket)
         return process
 

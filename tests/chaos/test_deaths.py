@@ -1,10 +1,11 @@
 """Each way to die, and what is left of it afterwards: nothing. The job ends with the bits of an undisturbed one."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from tests.worker.runs import changed
 
 OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "5"))
 """How long the database is away; longer than a lease."""
+
+SHIFTS = ("86400", "-86400")
+"""By how many seconds clocks are wrong."""
 
 both = pytest.mark.parametrize("database", DATABASES, indirect=True)
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -163,15 +167,11 @@ def test_clocks_differ(
     submit: Callable[[], str],
     undisturbed: Any,
     ends_as_in_peace: Callable[[], Job],
-    tmp_path: Path,
 ) -> None:
     """A day ahead and a day behind: leases are measured by the database's clock alone."""
-    shift = "import os, time\n_time, _by = time.time, float(os.environ['SHIFT'])\ntime.time = lambda: _time() + _by\n"
-    (tmp_path / "sitecustomize.py").write_text(shift)
     regular = list(fleet.workers)
     (command,) = worker_commands(fleet.settings).values()
-    path = f"{tmp_path}:{Path.cwd()}"
-    shifted = [fleet.start_cold("shifted", command, {"SHIFT": by, "PYTHONPATH": path}) for by in ("86400", "-86400")]
+    shifted = [fleet.start("shifted", [*command[:2], "tests.support.shifted", by, *command[2:]]) for by in SHIFTS]
     fleet.workers.extend(shifted)
     try:
         until(lambda: all(_is_known(fleet, worker.pid) for worker in shifted), "the others do not come up")
@@ -182,6 +182,9 @@ def test_clocks_differ(
         for job in (survived(fleet, submit(), undisturbed), ends_as_in_peace(), ends_as_in_peace()):
             assert (job.attempt, job.lost) == (1, 0)
             assert int(str(job.worker).split("/")[1]) in {worker.pid for worker in shifted}
+        said = re.findall(r"\[(\d{4}-\d\d-\d\d) ", (fleet.home / "shifted.log").read_text())
+        days = {date.fromisoformat(day) for day in said}
+        assert max(days) - min(days) >= timedelta(days=2)
     finally:
         for worker in shifted:
             worker.terminate()

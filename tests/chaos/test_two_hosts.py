@@ -95,11 +95,12 @@ def test_a_host_is_cut_off_and_connected_again(
     database, broker = Forward(str(server)), Forward(str(fleet.socket))
     credentials, _, name = postgresql.url.partition("?")[0].partition("//")[2].partition("@/")
     far = {
-        "TRAINYARD_DATABASE_URL": f"postgresql+psycopg://{credentials}@{NEAR}:{database.port}/{name}",
-        "TRAINYARD_BROKER_URL": f"redis://{NEAR}:{broker.port}/0",
+        "database_url": f"postgresql+psycopg://{credentials}@{NEAR}:{database.port}/{name}",
+        "broker_url": f"redis://{NEAR}:{broker.port}/0",
     }
     (command,) = worker_commands(fleet.settings).values()
-    fleet.workers.append(fleet.start_cold("far", ["ip", "netns", "exec", NAME, *command], far))
+    there = [*command[:2], "tests.support.far", NAME, *command[2:]]
+    fleet.workers.append(fleet.start("far", there, **far))
     dataset = fleet.upload(wine_csv)
     spec = {**SPEC, "data": {**SPEC["data"], "dataset": dataset}}
     job_id = fleet.submit(spec)

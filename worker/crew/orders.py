@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from service.blocks.schedules import Horizon
 from service.spec import JobSpec
-from worker.data import TrainingData
 from worker.training.precision import Number
+
+if TYPE_CHECKING:
+    from worker.data import TrainingData  # it imports a store and readers of files, and a helper needs neither
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Work:
 
     @classmethod
     def of(
-        cls, spec: JobSpec, data: TrainingData, horizon: Horizon, rows_of_batch: int, number: Number = "float32"
+        cls, spec: JobSpec, data: "TrainingData", horizon: Horizon, rows_of_batch: int, number: Number = "float32"
     ) -> "Work":
         """Return the work of a job; helpers use as many threads as this process."""
         return cls(

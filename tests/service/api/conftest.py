@@ -19,6 +19,7 @@ from service.settings import Settings
 from service.store import commands, jobs
 from service.store.engine import Store, open_store
 from service.store.tables import Job
+from tests.support.warm_export import warm_exports
 from worker.training.attempt import run_attempt
 
 Json = dict[str, Any]
@@ -80,6 +81,13 @@ class Api:
     def _claim(store: Store) -> Job | None:
         with store.begin() as session:
             return jobs.claim(session, "test", 30)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm() -> Iterator[None]:
+    """Export in forks: the start of `python -m service.export` takes longer than what is asked here."""
+    with warm_exports():
+        yield
 
 
 @contextmanager

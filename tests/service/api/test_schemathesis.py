@@ -1,17 +1,25 @@
 """The OpenAPI document is held against the running server: examples, boundaries, random and wrong requests."""
 
+import copy
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
-from hypothesis.strategies import sampled_from
+from hypothesis.strategies import booleans, dictionaries, floats, integers, lists, none, recursive, sampled_from, text
 
 SECTIONS = ("name", "network", "loss", "optimizer", "schedule", "regularization", "training", "metrics")
+ANYTHING = recursive(
+    none() | booleans() | integers() | floats(allow_nan=False, allow_infinity=False) | text(),
+    lambda inner: lists(inner, max_size=3) | dictionaries(text(), inner, max_size=3),
+    max_leaves=6,
+)
+"""JSON values."""
 COMMAND = [sys.executable, "-m", "schemathesis.cli"]
 PATIENCE = ("--request-timeout", "120")
 """Exports take seconds, and many of them on a busy machine."""
@@ -42,8 +50,8 @@ CHAINS = """
 [checks]
 ensure_resource_availability.enabled = false
 """
-# The boundaries of every field of the language are thousands of requests; random specifications have a test of their
-# own below. What else is left out has the fields of another request, whose boundaries are sent.
+# The boundaries of every field of the language are thousands of requests; random and wrong specifications have tests of
+# their own below. What else is left out has the fields of another request, whose boundaries are sent.
 IDS = """
 [[operations]]
 include-name = [
@@ -51,6 +59,12 @@ include-name = [
     "POST /v2/models/{model_id}/versions/{version}/infer",
 ]
 phases.coverage.enabled = false
+
+# Before the first example of a specification, or one that breaks its schema, is found, half a minute has gone.
+[[operations]]
+include-name = "POST /v1/jobs"
+phases.examples.enabled = false
+phases.fuzzing.enabled = false
 
 [[operations]]
 exclude-method = "DELETE"
@@ -129,7 +143,42 @@ def test_any_part_of_a_specification_is_taken_or_refused(sqlite_api: Any, iris_c
             answer = sqlite_api.client.post(path, json=body)
             answers[answer.status_code] += 1
             assert answer.status_code in (200, 202, 422), (answer.text, body)
+            if path == "/v1/jobs":
+                operation.validate_response(answer)
 
     submit()
     assert answers[200] == answers[202] > 10
     assert answers[422]
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Give every place of a JSON value, as what holds it and its name or number there."""
+    for place, inside in value.items() if isinstance(value, dict) else enumerate(value):
+        yield value, place
+        if isinstance(inside, dict | list):
+            yield from places(inside)
+
+
+def test_anything_anywhere_in_a_specification_is_taken_or_refused(sqlite_api: Any, iris_csv: bytes) -> None:
+    """One value of a sound specification gives way to one of any kind."""
+    sound = sqlite_api.spec(sqlite_api.upload(iris_csv)["id"])
+    count = len(list(places(sound)))
+    operation = schemathesis.openapi.from_url(document(sqlite_api))["/v1/jobs"]["POST"]
+    answers = Counter[int]()
+
+    @seed(1)
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(which=integers(0, count - 1), value=ANYTHING)
+    def submit(which: int, value: Any) -> None:
+        spec = copy.deepcopy(sound)
+        holder, place = list(places(spec))[which]
+        holder[place] = value
+        answer = sqlite_api.client.post("/v1/jobs", json=spec)
+        answers[answer.status_code] += 1
+        assert answer.status_code in (202, 422), (answer.text, spec)
+        operation.validate_response(answer)
+        if answer.status_code == 422:
+            assert all(error["path"] for error in answer.json()["errors"]), (answer.text, spec)
+
+    submit()
+    assert answers[422] > 30

@@ -21,6 +21,7 @@ from service.store.tables import Model
 from tests.support.every_block import DATA, specification
 from tests.support.real_stack import descendants, eventually
 from tests.support.untrained import Untrained, untrained
+from tests.support.warm_export import warm_exports
 
 Make = Callable[..., Exporter]
 
@@ -29,6 +30,13 @@ Make = Callable[..., Exporter]
 def small() -> Untrained:
     kind, content = DATA["table"]
     return untrained(content, kind, specification("table"))
+
+
+@pytest.fixture
+def warm() -> Iterator[None]:
+    """Start no command, but forks of what the command would have become; for tests that are not about its start."""
+    with warm_exports():
+        yield
 
 
 @pytest.fixture
@@ -51,6 +59,7 @@ def stored(store: Store, model: Untrained) -> Model:
         return models.get(session, model_id)
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_file_is_made_once_for_all_who_ask_and_kept_until_it_has_to_make_room(
     sqlite_store: Store, small: Untrained, make: Make
 ) -> None:
@@ -97,6 +106,7 @@ def test_a_model_that_is_gone_meanwhile_is_not_found(sqlite_store: Store, small:
         make().ask(row, "torch", dropout=False).result()
 
 
+@pytest.mark.usefixtures("warm")
 def test_rotten_weights_are_not_exported(sqlite_store: Store, make: Make) -> None:
     kind, content = DATA["table"]
     model = untrained(content, kind, specification("table"), seed=5)
