@@ -33,7 +33,7 @@ FORKS = sys.platform == "linux"
 """Elsewhere libraries of the system do not take to being forked."""
 COMMAND = [sys.executable, "-m", "service.forks"]
 IMPORTED = [
-    "worker.training.attempt", "celery.bin.worker", "celery.apps.worker", "celery.concurrency.prefork",
+    "torch._dynamo", "worker.training.attempt", "celery.bin.worker", "celery.apps.worker", "celery.concurrency.prefork",
     "kombu.transport.redis", "service.api.app", "uvicorn.main", "uvicorn.loops.auto", "uvicorn.protocols.http.auto",
     "psycopg", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg",
 ]  # fmt: skip
