@@ -59,7 +59,8 @@ clean:
 	rm -rf $(VENV) build dist .trainyard *.egg-info .*_cache .hypothesis .coverage
 
 # Two stages, so that the demo need not wait for what only the tests use. A stamp is newer than
-# pyproject.toml when what it stands for is installed; the project itself is installed editable.
+# pyproject.toml when what it stands for is installed; the project itself is installed editable. pip compiles on
+# one processor, and what cannot be compiled (templates) does no harm; what tests import is compiled when they do.
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trainyard needs Python 3.11 or newer; this is " \
 	  + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
@@ -68,10 +69,11 @@ $(VENV)/.created:
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.created
 	@echo 'Installing trainyard into $(VENV); the first time this downloads PyTorch, which takes a while ...'
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m pip install --quiet --no-compile --editable .
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml $(VENV)/.installed
 	@echo 'Installing what the tests need ...'
-	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	@touch $@
