@@ -96,12 +96,14 @@ class WholeStatistics:
         """Take in values [rows, channels, places], piece by piece."""
         self._count += values.shape[0] * values.shape[2]
         for piece in pieces_of(values):
-            # Of so few small numbers float64 has every sum.
-            numbers = values[piece].astype(np.float64)
-            self._sums += numbers.sum((0, 2)).astype(np.int64)
-            self._squares += np.square(numbers, out=numbers).sum((0, 2)).astype(np.int64)
-        self._low = np.minimum(self._low, values.min((0, 2)))
-        self._high = np.maximum(self._high, values.max((0, 2)))
+            # Of so few small numbers float64 has every sum. One axis after the other: both at once are 18 times as slow
+            # where channels lie innermost.
+            small = values[piece]
+            numbers = small.astype(np.float64)
+            self._sums += numbers.sum(0).sum(1).astype(np.int64)
+            self._squares += np.square(numbers, out=numbers).sum(0).sum(1).astype(np.int64)
+            self._low = np.minimum(self._low, small.min(0).min(1))
+            self._high = np.maximum(self._high, small.max(0).max(1))
 
     def result(self) -> Statistics:
         """Return the statistics."""
