@@ -53,9 +53,11 @@ class SampleNoise(Noise):
 
     def thinned(self, x: Tensor, key: int, rate: float) -> Tensor:
         """Return `x`, [count * rows, ...], with the mask of each sample laid on all rows of it."""
-        mask = self._of_samples(key, tuple(x.shape[1:]), rate).to(x.dtype)
+        inner = tuple(x.shape[1:])
+        mask = self._of_samples(key, inner, rate).to(x.dtype)
         if x.shape[0] == self.count:
-            return x * mask
+            # Nobody else holds a mask that is not kept, and memory that was just written is near.
+            return x * mask if self._keeps(inner) else mask.mul_(x)
         return (x.view(self.count, -1, *x.shape[1:]) * mask.unsqueeze(1)).flatten(0, 1)
 
     def _of_samples(self, key: int, inner: tuple[int, ...], rate: float) -> Tensor:
