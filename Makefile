@@ -11,7 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Tests that run at once; each such process has a Redis and a PostgreSQL of its own.
+# Processes that test or check at once; each that tests has a Redis and a PostgreSQL of its own.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 # Settings of a running installation must not reach the demo or the tests; and what these compile is kept, since they
 # start dozens of processes that would each do so again.
@@ -35,7 +35,7 @@ chaos: $(VENV)/.test-installed
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n $(WORKERS)
 	$(BIN)/lint-imports
 
 format: $(VENV)/.test-installed

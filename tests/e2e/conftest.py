@@ -12,9 +12,9 @@ from service.client import Client
 from tests.support.real_stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_stack() -> Iterator[Callable[..., Stack]]:
-    """Start a stack in a home of this name, with settings of its own; all of them end with the tests."""
+    """Start a stack in a home of this name, with settings of its own; all of them end with these tests."""
     folder, started = Path(tempfile.mkdtemp(prefix="ty-e2e-")), []
 
     def start(name: str, **settings: str) -> Stack:
@@ -28,7 +28,7 @@ def make_stack() -> Iterator[Callable[..., Stack]]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(make_stack: Callable[..., Stack]) -> Stack:
     """The stack that most tests share; it may send to loopback, and is soon to try again."""
     allowed = {"TRAINYARD_WEBHOOK_ALLOW_PRIVATE": "true", "TRAINYARD_WEBHOOK_RETRY_SECONDS": "0.2"}
